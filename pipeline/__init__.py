@@ -1,0 +1,1 @@
+"""The platform that models how users' interests move; start reading at `pipeline.steps`."""

@@ -1,0 +1,40 @@
+"""What the data is. Every other package reads it here."""
+
+from pipeline.contracts.behavior_events import BEHAVIOR_EVENTS, MAX_ID_LENGTH, QUARANTINED_EVENTS
+from pipeline.contracts.interest_windows import INTEREST_WINDOWS, WINDOW_DAYS
+from pipeline.contracts.items import ITEM_TEXT, ITEMS, UNCATEGORISED, UNKNOWN_TITLE
+from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
+from pipeline.contracts.recommendations import RECOMMENDATIONS
+from pipeline.contracts.sequence_features import SEQUENCE_FEATURES
+from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table
+
+TABLES = (
+    BEHAVIOR_EVENTS,
+    QUARANTINED_EVENTS,
+    ITEMS,
+    ITEM_TEXT,
+    SEQUENCE_FEATURES,
+    INTEREST_WINDOWS,
+    LONG_TERM_INTEREST,
+    RECOMMENDATIONS,
+)
+
+__all__ = [
+    "BEHAVIOR_EVENTS",
+    "INTEREST_WINDOWS",
+    "ITEMS",
+    "ITEM_TEXT",
+    "LONG_TERM_INTEREST",
+    "MAX_ID_LENGTH",
+    "PARTITION_COLUMN",
+    "QUARANTINED_EVENTS",
+    "RECOMMENDATIONS",
+    "SEQUENCE_FEATURES",
+    "TABLES",
+    "UNCATEGORISED",
+    "UNKNOWN_TITLE",
+    "UTC_TIME",
+    "WINDOW_DAYS",
+    "Column",
+    "Table",
+]

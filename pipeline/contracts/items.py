@@ -1,0 +1,38 @@
+"""The catalogue, and the meaning of its items as text vectors."""
+
+import polars as pl
+
+from pipeline.contracts.table import UTC_TIME, Column, Table
+
+UNKNOWN_TITLE = "unknown"
+UNCATEGORISED = "uncategorised"
+"""The category of an item that has none, and of an item outside the catalogue."""
+
+ITEMS = Table(
+    name="items",
+    grain="one item, as known from `valid_from` on",
+    key=("item_id", "valid_from"),
+    owner="ml-platform@example.com",
+    daily=False,
+    columns=(
+        Column("item_id", pl.String(), "names the item", max_length=256),
+        Column("title", pl.String(), "what a person calls it"),
+        Column("categories", pl.List(pl.String()), "what it belongs to; may be empty"),
+        Column("valid_from", UTC_TIME, "from when this description holds"),
+    ),
+)
+
+ITEM_TEXT = Table(
+    name="item_text",
+    grain="the text vector of one item in one space",
+    key=("item_id", "space_id"),
+    owner="ml-platform@example.com",
+    daily=False,
+    columns=(
+        Column("item_id", pl.String(), "names the item"),
+        Column("vector", pl.List(pl.Float32()), "whitened text embedding of title and categories, unit length"),
+        Column("space_id", pl.String(), "encoder and whitening; compare vectors only when equal"),
+        Column("event_timestamp", UTC_TIME, "from when the text holds"),
+        Column("created", UTC_TIME, "when the platform wrote the row"),
+    ),
+)
