@@ -1,0 +1,193 @@
+"""
+The ledger: what happened to every partition and every model, in a small SQL database.
+
+It is written in the same step as the commit that it describes, and can be rebuilt from the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import JSON, DateTime, Engine, String, create_engine, delete, event, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from pipeline.errors import EngineFailure
+
+MIGRATIONS = Path(__file__).parent / "ledger_migrations"
+
+PartitionState = Literal["published", "empty", "failed", "skipped"]
+
+
+class UtcDateTime(TypeDecorator):
+    """A time with its zone, also on SQLite, which forgets zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> datetime | None:
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Row(DeclarativeBase):
+    """The base of the ledger's tables."""
+
+
+class PartitionRow(Row):
+    __tablename__ = "partitions"
+
+    table_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    partition: Mapped[str] = mapped_column(String(32), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    counts: Mapped[dict] = mapped_column(JSON, default=dict)
+    details: Mapped[dict] = mapped_column(JSON, default=dict)
+    version: Mapped[int | None]
+    run_key: Mapped[str] = mapped_column(String(128))
+    written_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PromotionRow(Row):
+    __tablename__ = "promotions"
+
+    model: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    decision: Mapped[str] = mapped_column(String(16))
+    from_version: Mapped[int | None]
+    to_version: Mapped[int]
+    reasons: Mapped[list] = mapped_column(JSON, default=list)
+    decided_by: Mapped[str] = mapped_column(String(128))
+    decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Record(BaseModel):
+    """A line of the ledger, as it is read and written."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class PartitionRecord(Record):
+    """What became of one partition of one table, the last time a step wrote it."""
+
+    table_name: str
+    partition: str
+    state: PartitionState
+    counts: dict[str, int] = {}
+    details: dict = {}
+    """Warnings, failed checks, refusal reasons: whatever a person needs to understand the state."""
+    version: int | None = None
+    run_key: str
+    written_at: datetime
+
+
+class Promotion(Record):
+    """One decision of the gate, or of a person, about one model version."""
+
+    model: str
+    run_key: str
+    decision: Literal["promoted", "held", "rolled_back"]
+    from_version: int | None
+    to_version: int
+    reasons: list[str]
+    decided_by: str
+    decided_at: datetime
+
+
+class Ledger:
+    """Reads and writes the ledger; `migrate()` once at set-up brings its tables to the newest schema."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.engine = _connect(url)
+
+    def migrate(self) -> None:
+        """Create or upgrade the tables (Alembic). Safe to repeat."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._reachable(), self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def record_partitions(self, records: Sequence[PartitionRecord]) -> None:
+        """Write the newest state of these partitions, all or none."""
+        self._merge([PartitionRow(**record.model_dump()) for record in records])
+
+    def record_partition(self, record: PartitionRecord) -> None:
+        self.record_partitions([record])
+
+    def partitions(self, table_name: str | None = None) -> list[PartitionRecord]:
+        """The state of every partition, by table and day."""
+        query = select(PartitionRow).order_by(PartitionRow.table_name, PartitionRow.partition)
+        if table_name is not None:
+            query = query.where(PartitionRow.table_name == table_name)
+        return self._read(query, PartitionRecord)
+
+    def partition(self, table_name: str, partition: str) -> PartitionRecord | None:
+        query = select(PartitionRow).filter_by(table_name=table_name, partition=partition)
+        return next(iter(self._read(query, PartitionRecord)), None)
+
+    def forget_partitions(self, table_name: str) -> None:
+        """Drop a table's lines, before they are rebuilt from the table itself."""
+        with self._reachable(), Session(self.engine) as session, session.begin():
+            session.execute(delete(PartitionRow).where(PartitionRow.table_name == table_name))
+
+    def record_promotion(self, promotion: Promotion) -> None:
+        """Write a decision; the same run key decides once, a repetition replaces its line."""
+        self._merge([PromotionRow(**promotion.model_dump())])
+
+    def promotions(self, model: str | None = None) -> list[Promotion]:
+        """Every decision, oldest first."""
+        query = select(PromotionRow).order_by(PromotionRow.decided_at, PromotionRow.model)
+        if model is not None:
+            query = query.where(PromotionRow.model == model)
+        return self._read(query, Promotion)
+
+    def _merge(self, rows: Sequence[Row]) -> None:
+        with self._reachable(), Session(self.engine) as session, session.begin():
+            for row in rows:
+                session.merge(row)
+
+    def _read(self, query, record: type[Record]) -> list:
+        with self._reachable(), Session(self.engine) as session:
+            return [record.model_validate(row) for row in session.scalars(query)]
+
+    @contextmanager
+    def _reachable(self):
+        try:
+            yield
+        except OperationalError as error:
+            place = make_url(self.url).render_as_string(hide_password=True)
+            raise EngineFailure(
+                f"The ledger at {place} did not answer: {error.orig}. Nothing was recorded. "
+                "Where its tables are missing, run `interest doctor --repair`; then run the step again."
+            ) from error
+
+
+def _connect(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def use_wal(connection, _record) -> None:
+        # Readers go on while a step writes; several tasks write at once.
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    return engine

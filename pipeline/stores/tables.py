@@ -1,0 +1,185 @@
+"""
+The lake: Delta tables, one partition a UTC day, replaced whole in one commit.
+
+A reader sees the old partition or the new one, never a mix. A partition whose content would not
+change is not written again, so a second run leaves the same version and the same `created`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from pipeline.contracts import PARTITION_COLUMN, Table
+from pipeline.errors import ContractViolation, EngineFailure
+from pipeline.partitions import Day
+
+COMMIT_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a write left behind: the table's version now, and whether this call made it."""
+
+    version: int
+    rows: int
+    changed: bool
+
+
+class Lake:
+    """All Delta tables below one folder or object-store URL."""
+
+    def __init__(self, url: str, storage_options: dict[str, str] | None = None):
+        self.url = url.rstrip("/")
+        self.storage_options = storage_options or {}
+
+    def path(self, table: Table) -> str:
+        return f"{self.url}/{table.name}"
+
+    def exists(self, table: Table) -> bool:
+        return DeltaTable.is_deltatable(self.path(table), storage_options=self.storage_options)
+
+    def version(self, table: Table) -> int | None:
+        """The newest committed version; None where the table does not exist."""
+        return self._open(table).version() if self.exists(table) else None
+
+    def file_uris(self, table: Table) -> list[str]:
+        """The live files, for readers that speak Parquet only."""
+        return self._open(table).file_uris() if self.exists(table) else []
+
+    def days(self, table: Table) -> list[Day]:
+        """The days that hold rows, in order. Read from the commit log, not from the data."""
+        if not self.exists(table):
+            return []
+        partitions = self._open(table).partitions()
+        return sorted({Day.parse(str(partition[PARTITION_COLUMN])) for partition in partitions})
+
+    def scan(
+        self, table: Table, first: Day | None = None, last: Day | None = None, version: int | None = None
+    ) -> pl.LazyFrame:
+        """The rows of a range of days (both ends included; open where None), in the contract's columns."""
+        if not self.exists(table):
+            return table.empty().lazy()
+        frame = pl.scan_delta(self.path(table), version=version, storage_options=self.storage_options or None)
+        if first is not None:
+            frame = frame.filter(pl.col(PARTITION_COLUMN) >= first.key)
+        if last is not None:
+            frame = frame.filter(pl.col(PARTITION_COLUMN) <= last.key)
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in table.schema.items())
+
+    def read(self, table: Table, day: Day) -> pl.DataFrame:
+        """One day as written, in key order; all versions of a row where the table keeps them."""
+        return self._in_order(table, self.scan(table, day, day).collect())
+
+    def current(self, table: Table, first: Day | None = None, last: Day | None = None) -> pl.LazyFrame:
+        """The newest version of each row of a table that keeps versions."""
+        return newest_versions(table, self.scan(table, first, last))
+
+    def replace(self, table: Table, day: Day, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
+        """Make `frame` the whole content of `day`, in one commit. Raises ContractViolation, EngineFailure."""
+        return self.replace_range(table, day, day, frame.with_columns(pl.lit(day.key).alias(PARTITION_COLUMN)), note)
+
+    def replace_range(
+        self, table: Table, first: Day, last: Day, frame: pl.DataFrame, note: dict[str, str] | None = None
+    ) -> Committed:
+        """Make `frame` (with the partition column) the whole content of a range of days, in one commit.
+
+        For a table that keeps versions, rows that are unchanged keep their `created`, and a changed row
+        is added beside the one it corrects; a row that is no longer there is removed.
+        """
+        _check_columns(table, frame)
+        wanted = frame.select([*table.names, PARTITION_COLUMN]).sort([PARTITION_COLUMN, *table.key])
+        standing = self._standing(table, first, last)
+        if table.keeps_versions:
+            wanted = _with_corrections(table, standing, wanted)
+        if self.exists(table) and _same_rows(table, standing, wanted):
+            return Committed(self._open(table).version(), wanted.height, changed=False)
+        condition = f"{PARTITION_COLUMN} >= '{first.key}' AND {PARTITION_COLUMN} <= '{last.key}'"
+        return self._write(table, wanted, condition, note)
+
+    def overwrite(self, table: Table, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
+        """Make `frame` the whole content of a table without days, in one commit."""
+        _check_columns(table, frame)
+        wanted = frame.select(table.names).sort(table.key)
+        if self.exists(table) and _same_rows(table, self._in_order(table, self.scan(table).collect()), wanted):
+            return Committed(self._open(table).version(), wanted.height, changed=False)
+        return self._write(table, wanted, None, note)
+
+    def _open(self, table: Table) -> DeltaTable:
+        return DeltaTable(self.path(table), storage_options=self.storage_options)
+
+    def _standing(self, table: Table, first: Day, last: Day) -> pl.DataFrame:
+        if not self.exists(table):
+            return table.empty().with_columns(pl.lit("").alias(PARTITION_COLUMN))
+        frame = pl.scan_delta(self.path(table), storage_options=self.storage_options or None)
+        within = pl.col(PARTITION_COLUMN).is_between(pl.lit(first.key), pl.lit(last.key))
+        columns = [pl.col(name).cast(dtype) for name, dtype in table.schema.items()]
+        return frame.filter(within).select(*columns, PARTITION_COLUMN).collect().sort([PARTITION_COLUMN, *table.key])
+
+    def _in_order(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.sort([*table.key, "created"] if table.keeps_versions else list(table.key))
+
+    def _write(self, table: Table, frame: pl.DataFrame, condition: str | None, note: dict[str, str] | None) -> Committed:
+        Path(self.url).mkdir(parents=True, exist_ok=True) if "://" not in self.url else None
+        options = {
+            "mode": "overwrite",
+            "partition_by": [PARTITION_COLUMN] if table.daily else None,
+            "storage_options": self.storage_options,
+            "commit_properties": CommitProperties(custom_metadata={"contract": table.version, **(note or {})}),
+        }
+        rows = frame.to_arrow()
+        for attempt in range(COMMIT_TRIES):
+            try:
+                if condition is None or not self.exists(table):
+                    write_deltalake(self.path(table), rows, **options)
+                else:
+                    write_deltalake(self.path(table), rows, predicate=condition, **options)
+                return Committed(self._open(table).version(), frame.height, changed=True)
+            except (CommitFailedError, TableNotFoundError) as error:
+                if attempt == COMMIT_TRIES - 1:
+                    raise EngineFailure(
+                        f"{table.name}: another writer won the commit {COMMIT_TRIES} times. Nothing was written; "
+                        "run the partition again."
+                    ) from error
+        raise AssertionError("unreachable")
+
+
+def newest_versions(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Of every key of a table that keeps versions, the row created last."""
+    return rows.sort([*table.key, "created"]).unique(subset=list(table.key), keep="last", maintain_order=True)
+
+
+def _check_columns(table: Table, frame: pl.DataFrame) -> None:
+    found = {name: frame.schema.get(name) for name in table.names}
+    wrong = [
+        f"{name}: expected {wanted}, found {found[name] or 'no such column'}"
+        for name, wanted in table.schema.items()
+        if found[name] != wanted
+    ]
+    if wrong:
+        raise ContractViolation(f"{table.name} was not written, its columns do not fit the contract: {'; '.join(wrong)}.")
+
+
+def _with_corrections(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
+    """`wanted`, with unchanged rows as they stand and the earlier versions of every key it still holds."""
+    content = [name for name in [*table.names, PARTITION_COLUMN] if name != "created"]
+    keys = list(table.key)
+    known = standing.join(wanted.select(keys), on=keys, how="semi")
+    newest = known.sort([*keys, "created"]).unique(subset=keys, keep="last", maintain_order=True)
+    pairs = wanted.join(newest, on=keys, how="inner", suffix="_standing", maintain_order="left")
+    differs = [pl.col(name).ne_missing(pl.col(f"{name}_standing")) for name in content if name not in keys]
+    unchanged = pairs.filter(~pl.any_horizontal(differs))
+    fresh = wanted.join(unchanged, on=keys, how="anti")
+    return pl.concat([known, fresh.select(known.columns)]).sort([PARTITION_COLUMN, *keys, "created"])
+
+
+def _same_rows(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> bool:
+    """Whether two contents mean the same; `created` says when a row was written, not what it says."""
+    clocks = {"created"} if not table.keeps_versions else set()
+    names = [name for name in wanted.columns if name not in clocks]
+    order = [name for name in [PARTITION_COLUMN, *table.key, "created"] if name in wanted.columns]
+    return standing.sort(order).select(names).equals(wanted.sort(order).select(names))
