@@ -1,0 +1,1 @@
+"""The `interest` command: a command is a step with words."""

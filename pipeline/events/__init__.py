@@ -1,0 +1,1 @@
+"""Behaviour logs: how they are read, checked, refused and described."""

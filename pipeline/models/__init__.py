@@ -1,0 +1,1 @@
+"""Everything that scores items for users."""

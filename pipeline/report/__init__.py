@@ -1,0 +1,1 @@
+"""The page that shows data quality, interests and models."""

@@ -1,0 +1,1 @@
+"""Look-ups and recommendations, as they are asked for."""

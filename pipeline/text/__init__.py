@@ -1,0 +1,1 @@
+"""What gives items meaning: a language model and the whitening of its vectors."""
