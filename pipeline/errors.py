@@ -80,3 +80,7 @@ class EngineFailure(InterestError):
 class UnsafeModel(InterestError):
     exit_code = 6
     retry = False
+
+
+NEVER_RETRIED = (UserMistake, BadData, UnsafeModel)
+"""What a scheduler gives up on at once: another try would end the same way."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import sys
 
@@ -26,3 +28,11 @@ def configure_logs(as_json: bool = False, level: str = "INFO") -> None:
 def get_logger(name: str):
     """A logger of the named module; bind `partition=`, `run_key=`, `version=` where they are known."""
     return structlog.get_logger(name)
+
+
+def facts_of(result: object) -> dict[str, object]:
+    """What a step returned (pydantic model, dataclass or mapping) as JSON facts, for the scheduler and for `--json`."""
+    if hasattr(result, "model_dump"):
+        return result.model_dump(mode="json")
+    facts = dataclasses.asdict(result) if dataclasses.is_dataclass(result) else dict(result)
+    return json.loads(json.dumps(facts, default=str))

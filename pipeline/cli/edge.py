@@ -7,7 +7,6 @@ line too, which says how to see the traceback.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -62,11 +61,9 @@ def require_writable(home: Path) -> None:
 
 def print_json(result: Any) -> None:
     """Print a result (pydantic model, dataclass, mapping) as one JSON object on standard output."""
-    if hasattr(result, "model_dump"):
-        result = result.model_dump(mode="json")
-    elif dataclasses.is_dataclass(result) and not isinstance(result, type):
-        result = dataclasses.asdict(result)
-    sys.stdout.write(json.dumps(result, default=str, allow_nan=False) + "\n")
+    from pipeline.observability import facts_of
+
+    sys.stdout.write(json.dumps(facts_of(result), allow_nan=False) + "\n")
 
 
 def escaped(text: object) -> str:

@@ -1,0 +1,42 @@
+"""
+Turns one UTC day of raw behaviour logs into one published partition of `behavior_events`.
+
+Rows that break the contract are quarantined with a reason code; a day that fails a quality check publishes
+nothing. Runs every midnight for the day that has just ended. Safe to run again.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import Asset, CronPartitionTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, dag, task
+
+from pipeline.contracts import BEHAVIOR_EVENTS
+from pipeline.errors import NEVER_RETRIED
+
+
+@dag(
+    schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+    catchup=False,
+    max_active_runs=1,  # days are published in order: the checks of a day compare it with the weeks before
+    default_args={
+        "owner": BEHAVIOR_EVENTS.owner,
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_policy": ExceptionRetryPolicy([RetryRule(list(NEVER_RETRIED), action=RetryAction.FAIL)]),
+    },
+    tags=["daily", "events"],
+    doc_md=__doc__,
+)
+def behavior_logs():
+    @task(outlets=[Asset(BEHAVIOR_EVENTS.name)], pool="lake", execution_timeout=timedelta(hours=1))
+    def publish(**context) -> dict:
+        from pipeline.observability import facts_of
+        from pipeline.partitions import Day, utc_now
+        from pipeline.settings import Settings
+        from pipeline.steps.behavior_logs import publish_events
+
+        return facts_of(publish_events(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+
+    publish()
+
+
+behavior_logs()

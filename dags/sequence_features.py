@@ -1,0 +1,41 @@
+"""
+Builds one day of `sequence_features` and `interest_windows` from the day's published events.
+
+A row holds what was known of a user at the end of the day, so each day stands on the one before it: runs are
+made one at a time, in the order in which the days were published. Safe to run again.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import Asset, ExceptionRetryPolicy, PartitionedAssetTimetable, RetryAction, RetryRule, dag, task
+
+from pipeline.contracts import BEHAVIOR_EVENTS, SEQUENCE_FEATURES
+from pipeline.errors import NEVER_RETRIED
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=Asset(BEHAVIOR_EVENTS.name)),
+    max_active_runs=1,
+    default_args={
+        "owner": SEQUENCE_FEATURES.owner,
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_policy": ExceptionRetryPolicy([RetryRule(list(NEVER_RETRIED), action=RetryAction.FAIL)]),
+    },
+    tags=["daily", "features"],
+    doc_md=__doc__,
+)
+def sequence_features():
+    @task(outlets=[Asset(SEQUENCE_FEATURES.name)], pool="lake", execution_timeout=timedelta(hours=1))
+    def build(**context) -> dict:
+        from pipeline.observability import facts_of
+        from pipeline.partitions import Day, utc_now
+        from pipeline.settings import Settings
+        from pipeline.steps.sequence_features import build_features
+
+        return facts_of(build_features(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+
+    build()
+
+
+sequence_features()
