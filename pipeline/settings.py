@@ -127,6 +127,10 @@ class GateRule(Group):
     cohort: str = Field(default="all", description="The users on whom it is compared.")
     max_drop: float = Field(default=0.05, ge=0, description="Share of the champion's value that may be lost.")
     min_users: int = Field(default=20, ge=1, description="With fewer users the rule is reported, not enforced.")
+    evidence: Literal["mean", "interval"] = Field(
+        default="mean",
+        description="What may not drop further: the mean, or the whole interval (certain, needs thousands of users).",
+    )
 
 
 class Gate(Group):
@@ -140,7 +144,9 @@ class Gate(Group):
         ),
         description="All of them must hold.",
     )
-    beats_popularity: bool = Field(default=True, description="A first champion must not be worse than popularity.")
+    beats_popularity: bool = Field(
+        default=True, description="The same rules hold a first champion against popularity, on all users."
+    )
 
 
 class Recommending(Group):
@@ -275,3 +281,10 @@ class Settings(BaseSettings):
     def online_path(self) -> Path:
         """The SQLite online store, where that is the type."""
         return Path(self.online.url) if self.online.url else self.place("feast/online.db")
+
+
+def keep_libraries_quiet() -> None:
+    """Stop MLflow from reporting home and from calling git or uv. To be called before it is imported."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")

@@ -8,15 +8,13 @@ users, need not be on one scale; only the order within a row has a meaning.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from pipeline.features.histories import Catalogue, Histories
-
-FIRST_ITEM = 2
-"""Index of the first real item; 0 is padding and 1 the unknown item."""
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 
 
 @runtime_checkable
@@ -44,10 +42,17 @@ def mask_special_items(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def seen_pairs(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and items of all events, as two int64 arrays [events]; a repeated event is repeated."""
-    rows = np.repeat(np.arange(histories.num_users, dtype=np.int64), np.diff(histories.offsets))
-    return rows, histories.items.astype(np.int64)
+def new_events(histories: Histories, seen: Histories | None) -> np.ndarray:
+    """Which events may be asked for: of a catalogue item, and not of an item in `seen` (same users, same order).
+
+    Returns:
+        [events] bool.
+    """
+    allowed = histories.items >= FIRST_ITEM
+    if seen is not None:
+        width = int(max(histories.items.max(initial=0), seen.items.max(initial=0))) + 1
+        allowed &= ~np.isin(histories.owners * width + histories.items, seen.owners * width + seen.items)
+    return allowed
 
 
 def top_k(scores: np.ndarray, k: int, seen: Histories | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -69,9 +74,8 @@ def top_k(scores: np.ndarray, k: int, seen: Histories | None = None) -> tuple[np
     if seen is not None:
         if seen.num_users != users:
             raise ValueError(f"Scores are of {users} users but seen items of {seen.num_users}; give the same users.")
-        rows, items = seen_pairs(seen)
         scores = scores.copy()
-        scores[rows, items] = -np.inf
+        scores[seen.owners, seen.items] = -np.inf
     depth = min(k, num_items)
     best = np.empty((users, depth), dtype=np.int64)
     if depth < num_items:
@@ -92,3 +96,30 @@ def top_k(scores: np.ndarray, k: int, seen: Histories | None = None) -> tuple[np
     items_out[:, :depth] = np.where(np.isneginf(best_scores), -1, best)
     scores_out[:, :depth] = best_scores
     return items_out, scores_out
+
+
+class InCatalogue:
+    """A fitted model, asked in the terms of another catalogue: how a champion is compared with its successor.
+
+    Histories are translated into the model's own catalogue; its scores are translated back. An item that the model
+    does not know scores just below the least of the items that it knows.
+    """
+
+    def __init__(self, model: Recommender, own: Catalogue, other: Catalogue, name: str | None = None) -> None:
+        self.model, self.name = model, name or model.name
+        self.index = own.index_of(other.item_ids)  # [other.num_items] of the model's catalogue
+        self.index[:FIRST_ITEM] = np.arange(FIRST_ITEM)
+
+    def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> InCatalogue:
+        """The model was fitted before; nothing happens."""
+        return self
+
+    def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
+        own = self.model.scores(replace(histories, items=self.index[histories.items]), as_of)
+        found = own[:, self.index]
+        real = found[:, FIRST_ITEM:]
+        finite = np.isfinite(real)
+        least = np.where(finite, real, np.inf).min(axis=1, initial=np.inf)
+        least = np.where(np.isfinite(least), least - 1.0, 0.0).astype(found.dtype)
+        found[:, FIRST_ITEM:] = np.where(np.isneginf(real), least[:, None], real)
+        return mask_special_items(found)
