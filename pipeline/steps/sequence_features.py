@@ -1,0 +1,236 @@
+"""
+Turns published events into the daily rows of `sequence_features` and `interest_windows`, and pushes them online.
+
+A day and a whole history are built by the same function. A row depends on the user's row before it, so when a
+restated day changes a user, that user's rows on later days are restated too, in the same commit: days may be built
+in any order, and repeated, and end the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.contracts import (
+    BEHAVIOR_EVENTS,
+    INTEREST_WINDOWS,
+    ITEMS,
+    PARTITION_COLUMN,
+    SEQUENCE_FEATURES,
+    Table,
+)
+from pipeline.errors import LogsMissing
+from pipeline.features.interest_windows import extend_windows
+from pipeline.features.sequences import extend_sequences
+from pipeline.observability import get_logger
+from pipeline.partitions import Day, days_between, run_key_of
+from pipeline.settings import Settings
+from pipeline.stores.ledger import Ledger, PartitionRecord
+from pipeline.stores.locks import alone
+from pipeline.stores.tables import Committed, Lake, newest_versions
+
+log = get_logger(__name__)
+
+Extend = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
+"""(newest earlier row of each user, events) -> the rows those events bring about, without `created`."""
+
+
+class BuiltFeatures(BaseModel):
+    """What a build left behind. `rows` are user-days, the same in both tables."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: str
+    last: str
+    events: int
+    users: int
+    rows: int
+    later_rows: int
+    """Rows of later days that were restated because a day before them changed."""
+    changed: bool
+    versions: dict[str, int]
+
+
+def build_features(day: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
+    """Replace one day of both tables. Twice is the same as once; a crash leaves the old partition.
+
+    Raises:
+        LogsMissing: no event was ever published. Worth a retry.
+    """
+    return build_history(day, day, settings, known_at)
+
+
+def build_history(first: Day, last: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
+    """Replace a range of days of both tables in one pass, one commit for each table; equal to day by day.
+
+    Raises:
+        BadPartition: the range is reversed.
+        LogsMissing: no event was ever published. Worth a retry.
+    """
+    days = list(days_between(first, last))
+    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    if not lake.exists(BEHAVIOR_EVENTS):
+        raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
+    definitions: dict[Table, Extend] = {
+        SEQUENCE_FEATURES: lambda before, events: extend_sequences(before, events, settings.features.sequence_length),
+        INTEREST_WINDOWS: _windows_with(lake.scan(ITEMS).collect(), settings),
+    }
+    with alone(settings, "sequence_features"):
+        events = _events(lake, first, last).collect()
+        restated = {
+            table: _restate(lake, table, days, events, extend, known_at) for table, extend in definitions.items()
+        }
+        _record(settings, days, restated, events, known_at)
+    built = BuiltFeatures(
+        first=first.key,
+        last=last.key,
+        events=events.height,
+        users=events["user_id"].n_unique(),
+        rows=restated[SEQUENCE_FEATURES].rows,
+        later_rows=max(part.later_rows for part in restated.values()),
+        changed=any(part.committed.changed for part in restated.values()),
+        versions={table.name: part.committed.version for table, part in restated.items()},
+    )
+    log.info("features built", **built.model_dump())
+    return built
+
+
+class _Restated(BaseModel):
+    """One table after its commit: `counts` are rows by day, of the days asked for and of later ones restated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    committed: Committed
+    counts: dict[str, int]
+    rows: int
+    later_rows: int
+
+
+def _windows_with(items: pl.DataFrame, settings: Settings) -> Extend:
+    return lambda before, events: extend_windows(before, events, items, settings.logs.event_weights)
+
+
+def _events(lake: Lake, first: Day, last: Day | None) -> pl.LazyFrame:
+    """The events of the days by event time; a tolerated late one may lie in the partition of the day before."""
+    frame = lake.scan(BEHAVIOR_EVENTS, first.plus(-1), last).filter(pl.col("event_time") >= first.start)
+    return frame if last is None else frame.filter(pl.col("event_time") < last.end)
+
+
+def _restate(
+    lake: Lake, table: Table, days: list[Day], events: pl.DataFrame, extend: Extend, known_at: datetime
+) -> _Restated:
+    """Write the days' rows, and the later rows that follow from them, in one commit."""
+    first, last = days[0], days[-1]
+    before = _newest_before(lake, table, events.select("user_id").unique(), first)
+    rows = _stamped(table, extend(before, events), known_at)
+    later_days = [day for day in lake.days(table) if day > last]
+    stale, later, end = table.empty().select("user_id"), pl.DataFrame(), last
+    if later_days:
+        standing = lake.current(table, first, last).collect()
+        differing = _users_that_differ(table, standing, rows)
+        their_later_rows = lake.scan(table, later_days[0]).join(differing.lazy(), on="user_id", how="semi")
+        stale = their_later_rows.select("user_id").unique().collect()
+    if stale.height:
+        end = later_days[-1]
+        others = lake.current(table, later_days[0]).join(stale.lazy(), on="user_id", how="anti").collect()
+        later = _later_rows(lake, table, rows, stale, first, later_days, extend, known_at)
+        rows = pl.concat([rows, _dated(others), later])
+    committed = lake.replace_range(table, first, end, rows, {"run": run_key_of(table.name, first.start)})
+    by_day = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
+    named = [day.key for day in days] + (later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else [])
+    return _Restated(
+        committed=committed,
+        counts={key: by_day.get(key, 0) for key in named},
+        rows=sum(by_day.get(day.key, 0) for day in days),
+        later_rows=later.height,
+    )
+
+
+def _later_rows(
+    lake: Lake,
+    table: Table,
+    rows: pl.DataFrame,
+    stale: pl.DataFrame,
+    first: Day,
+    later_days: list[Day],
+    extend: Extend,
+    known_at: datetime,
+) -> pl.DataFrame:
+    """The rows of `stale` users on the later days that were built, from the state that the new rows leave."""
+    standing = _newest_before(lake, table, stale, first)
+    newest = pl.concat([standing, rows.select(table.names)]).sort("user_id", "event_timestamp")
+    newest = newest.unique("user_id", keep="last", maintain_order=True)
+    built = pl.DataFrame({PARTITION_COLUMN: [day.key for day in later_days]})
+    events = _events(lake, later_days[0], later_days[-1]).join(stale.lazy(), on="user_id", how="semi")
+    events = events.with_columns(pl.col("event_time").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
+    events = events.join(built.lazy(), on=PARTITION_COLUMN, how="semi").drop(PARTITION_COLUMN).collect()
+    return _stamped(table, extend(newest, events), known_at)
+
+
+def _newest_before(lake: Lake, table: Table, users: pl.DataFrame, day: Day) -> pl.DataFrame:
+    """Of each user the newest row of a day before `day`. Whole rows are read only from the days that hold one."""
+    keys = (
+        lake.scan(table, None, day.plus(-1))
+        .join(users.lazy(), on="user_id", how="semi")
+        .group_by("user_id")
+        .agg(pl.col("event_timestamp").max())
+        .collect()
+    )
+    if keys.is_empty():
+        return table.empty()
+    oldest = Day.of(keys["event_timestamp"].min())
+    found = lake.scan(table, oldest, day.plus(-1)).join(keys.lazy(), on=["user_id", "event_timestamp"], how="semi")
+    return newest_versions(table, found).collect()
+
+
+def _users_that_differ(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
+    """The users with a row that appeared, went, or says something else (when it was written aside)."""
+    keys, content = list(table.key), [name for name in table.names if name not in (*table.key, "created")]
+    both = standing.join(wanted.select(table.names), on=keys, how="full", coalesce=True, suffix="_wanted")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_wanted")) for name in content)
+    return both.filter(~same).select("user_id").unique()
+
+
+def _stamped(table: Table, rows: pl.DataFrame, known_at: datetime) -> pl.DataFrame:
+    created = pl.lit(known_at).cast(table.schema["created"]).alias("created")
+    return _dated(rows.with_columns(created).select(table.names))
+
+
+def _dated(rows: pl.DataFrame) -> pl.DataFrame:
+    """With the partition column: the day that a row's event time ends."""
+    return rows.with_columns(pl.col("event_timestamp").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
+
+
+def _record(
+    settings: Settings, days: list[Day], restated: dict[Table, _Restated], events: pl.DataFrame, known_at: datetime
+) -> None:
+    """A ledger line for every day of both tables; a day that has not changed keeps its line."""
+    ledger = Ledger(settings.ledger_url)
+    by_day = dict(events.group_by(pl.col("event_time").dt.date().cast(pl.String)).len().iter_rows())
+    asked = {day.key for day in days}
+    lines = []
+    for table, part in restated.items():
+        standing = {line.partition: line for line in ledger.partitions(table.name)}
+        for key, rows in part.counts.items():
+            counts = {"rows": rows} | ({"events": by_day.get(key, 0)} if key in asked else {})
+            old = standing.get(key)
+            if key not in asked and old is not None:
+                counts = old.counts | counts
+            state = "published" if rows else "empty"
+            if old is not None and not part.committed.changed and (old.state, old.counts) == (state, counts):
+                continue
+            lines.append(
+                PartitionRecord(
+                    table_name=table.name,
+                    partition=key,
+                    state=state,
+                    counts=counts,
+                    version=part.committed.version,
+                    run_key=run_key_of(table.name, Day.parse(key).start),
+                    written_at=known_at,
+                )
+            )
+    ledger.record_partitions(lines)
