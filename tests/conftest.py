@@ -1,6 +1,7 @@
 """Fixtures that every suite shares: a home of its own, and the real stores inside it."""
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,3 +54,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real logs; {folder} is absent (point INTEREST_SHARED_DATA at them)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def registry_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated MLflow database without content. Creating one takes seconds, so suites copy this one."""
+    from pipeline.stores.registry import Registry
+
+    settings = Settings.load(home=tmp_path_factory.mktemp("registry"))
+    Registry(settings).versions("interest_evolution")
+    return settings.place("mlflow/mlflow.db")
+
+
+@pytest.fixture
+def registry(settings: Settings, ledger, registry_database: Path):
+    from pipeline.stores.registry import Registry
+
+    settings.place("mlflow").mkdir(parents=True)
+    shutil.copy(registry_database, settings.place("mlflow/mlflow.db"))
+    registry = Registry(settings)
+    registry.prepare()
+    return registry

@@ -1,0 +1,313 @@
+"""
+The model registry: MLflow, with the promises that MLflow leaves to its callers.
+
+One version for each run key, whatever crashed or ran twice. A version is promoted or held once, with its reasons; the
+aliases only move to a newer cutoff. What is fetched is checked byte for byte against what was registered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from filelock import FileLock
+
+from pipeline.errors import EngineFailure, NotFound, UnsafeModel
+from pipeline.settings import Settings, keep_libraries_quiet
+from pipeline.stores.ledger import Ledger, Promotion
+from pipeline.stores.model_files import check_files, write_manifest
+from pipeline.stores.model_versions import Card, Dataset, Status, Version, tags_of, version_of
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from mlflow.tracking import MlflowClient
+
+MODELS = ("interest_evolution", "collaborative_filter")
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+REQUIREMENTS = ("torch", "transformers", "safetensors", "polars", "numpy")
+WEIGHTS = "weights"
+"""The folder of the saved model inside the registered one."""
+
+
+class Registry:
+    """Every registered model. Opening it imports MLflow; constructing it does not."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.ledger = Ledger(settings.ledger_url)
+
+    def prepare(self) -> None:
+        """Create the database and one experiment and registered model each. Safe to repeat, also at once."""
+        from mlflow.exceptions import MlflowException
+
+        for name in MODELS:
+            if self._client.get_experiment_by_name(name) is None:
+                with self._lock("prepare"):
+                    if self._client.get_experiment_by_name(name) is None:
+                        self._client.create_experiment(name, artifact_location=f"{self.settings.artifacts_url}/{name}")
+            try:
+                self._client.get_registered_model(name)
+            except MlflowException:
+                with self._lock("prepare"):
+                    if not self._client.search_registered_models(f"name = '{name}'"):
+                        self._client.create_registered_model(name)
+
+    def versions(self, model: str) -> list[Version]:
+        """Every version of a model, oldest cutoff first."""
+        found, token = [], None
+        while True:
+            page = self._client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
+            found += [_version(entity) for entity in page if "run_key" in entity.tags]
+            if not (token := page.token):
+                break
+        first_of_key: dict[str, Version] = {}
+        for version in sorted(found, key=lambda version: version.number):
+            first_of_key.setdefault(version.run_key, version)
+        return sorted(first_of_key.values(), key=lambda version: (version.model_cutoff, version.number))
+
+    def find(self, model: str, run_key: str) -> Version | None:
+        """The version that this run key registered."""
+        return next((version for version in self.versions(model) if version.run_key == run_key), None)
+
+    def version(self, model: str, number: int) -> Version:
+        """Raises NotFound."""
+        for version in self.versions(model):
+            if version.number == int(number):
+                return version
+        raise NotFound(f"{model} has no version {number}. `interest status` lists the versions that exist.")
+
+    def champion(self, model: str, at: datetime | None = None) -> Version | None:
+        """The newest promoted version whose cutoff is not after `at`: what serves, or would have served, then."""
+        promoted = [version for version in self.versions(model) if version.status == "promoted"]
+        return next((version for version in reversed(promoted) if at is None or version.model_cutoff <= at), None)
+
+    def aliased(self, model: str, alias: str) -> Version | None:
+        """The version that carries `champion` or `challenger`."""
+        registered = self._client.search_registered_models(f"name = '{model}'")
+        number = registered[0].aliases.get(alias) if registered else None
+        return self.version(model, int(number)) if number is not None else None
+
+    def register(self, model: str, run_key: str, folder: Path, card: Card) -> Version:
+        """Register a saved model once for its run key; a repetition returns the version that is there.
+
+        Raises:
+            UnsafeModel: `folder` holds a pickle, a link, or a file of another kind that is not allowed.
+        """
+        digest = write_manifest(folder)
+        self.prepare()
+        with self._lock(f"register-{run_key}"):
+            if (standing := self.find(model, run_key)) is not None:
+                return standing
+            logged = self._logged(model, run_key, digest) or self._log(model, run_key, folder, digest, card)
+            direct = "://" in self.settings.mlflow_uri and not self.settings.mlflow_uri.startswith("http")
+            created = self._client.create_model_version(
+                model,
+                # A client that opens the database itself looks a `models:/` source up in MLflow's global tracking URI.
+                source=logged.artifact_location if direct else f"models:/{logged.model_id}",
+                run_id=logged.source_run_id,
+                model_id=logged.model_id,
+                tags={**tags_of(run_key, digest, card), "status": "candidate"},
+                await_creation_for=0,
+            )
+        version = self._settle(model, run_key, int(created.version))
+        self._move(CHALLENGER, version)
+        return version
+
+    def fetch(self, version: Version) -> Path:
+        """A local folder with the model's files, after every byte was checked. Raises UnsafeModel."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self._client.get_model_version_download_uri(version.model, str(version.number))
+        local = self.settings.place(f"models/fetched/{version.model}/{version.number}")
+        if not uri.startswith("file:") and not local.is_dir():
+            self._download(uri, local)
+        if uri.startswith("file:"):
+            local = Path(get_artifact_repository(uri).download_artifacts(""))
+        folder = local / "data" / WEIGHTS
+        if not folder.is_dir():
+            raise UnsafeModel(f"The files of {version.name} are missing in {local}. Train it again or roll back.")
+        check_files(folder, version.tags["manifest"])
+        return folder
+
+    def promote(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
+        """Let a version serve from its cutoff on. The champion alias follows only to a newer cutoff."""
+        return self._decide(version, "promoted", reasons, decided_by, known_at)
+
+    def hold(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
+        """Keep a version from serving. No champion changes."""
+        return self._decide(version, "held", reasons, decided_by, known_at)
+
+    def _decide(
+        self, version: Version, decision: Status, reasons: Sequence[str], decided_by: str, known_at: datetime
+    ) -> Version:
+        standing = self.version(version.model, version.number)
+        if standing.status == decision:  # Taken before; only what a crash may have left undone is done again.
+            reasons, decided_by = standing.reasons, standing.tags["decided_by"]
+            known_at = datetime.fromisoformat(standing.tags["decided_at"])
+        before = [other for other in self.versions(version.model) if other.model_cutoff < version.model_cutoff]
+        served = next((other.number for other in reversed(before) if other.status == "promoted"), None)
+        tags = {"reasons": json.dumps(list(reasons)), "decided_by": decided_by, "decided_at": known_at.isoformat()}
+        # The status is written last: until then the decision does not exist, and is taken again by a retry.
+        for key, value in {**tags, "status": decision}.items():
+            self._client.set_model_version_tag(version.model, str(version.number), key, value)
+        if decision == "promoted":
+            self._move(CHAMPION, version)
+        self.ledger.record_promotion(
+            Promotion(
+                model=version.model,
+                run_key=version.run_key,
+                decision=decision,
+                from_version=served,
+                to_version=version.number,
+                reasons=list(reasons),
+                decided_by=decided_by,
+                decided_at=known_at,
+            )
+        )
+        return self.version(version.model, version.number)
+
+    def _move(self, alias: str, version: Version) -> None:
+        """Point an alias to a version, unless it already points to one with the same or a newer cutoff."""
+        with self._lock(f"alias-{version.model}"):
+            standing = self.aliased(version.model, alias)
+            if standing is None or standing.model_cutoff < version.model_cutoff:
+                self._client.set_registered_model_alias(version.model, alias, str(version.number))
+
+    def _settle(self, model: str, run_key: str, number: int) -> Version:
+        """Of several versions of one run key, which two machines may have made at once, keep the lowest."""
+        found = self._client.search_model_versions(f"name = '{model}' and tags.run_key = '{run_key}'")
+        for extra in sorted(int(entity.version) for entity in found)[1:]:
+            self._client.delete_model_version(model, str(extra))
+        version = self.find(model, run_key)
+        if version is None:
+            raise EngineFailure(
+                f"{model} version {number} was registered and is gone again. Run the training once more."
+            )
+        return version
+
+    def _logged(self, model: str, run_key: str, digest: str):
+        """The same files, logged by an attempt that died before it registered them."""
+        wanted = f"tags.run_key = '{run_key}' and tags.manifest = '{digest}'"
+        found = self._client.search_logged_models([self._experiment(model)], filter_string=wanted)
+        return next((logged for logged in found if str(logged.status) == "READY"), None)
+
+    def _log(self, model: str, run_key: str, folder: Path, digest: str, card: Card):
+        """Log a run with everything that `card` tells, and the model's files as a pyfunc without pickles."""
+        import mlflow.pyfunc
+        from mlflow.entities import LoggedModelOutput, Metric, Param
+
+        tags = tags_of(run_key, digest, card)
+        experiment = self._experiment(model)
+        run = self._client.create_run(experiment, tags=tags, run_name=run_key)
+        run_id = run.info.run_id
+        logged = self._client.create_logged_model(experiment, model, run_id, tags, model_type=model)
+        metrics = [
+            Metric(_metric_name(name), float(value), run.info.start_time, step, logged.model_id)
+            for name, values in {**{name: [value] for name, value in card.metrics.items()}, **card.curves}.items()
+            for step, value in enumerate(values)
+            if math.isfinite(value)
+        ]
+        params = [Param(name, str(value)[:6000]) for name, value in card.params.items()]
+        for start in range(0, max(len(metrics), 1), 1000):
+            self._client.log_batch(run_id, metrics[start : start + 1000], params if start == 0 else [])
+        self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in card.datasets])
+        for artifact in card.artifacts:
+            self._client.log_artifact(run_id, str(artifact))
+        with tempfile.TemporaryDirectory() as temporary:
+            named = Path(temporary) / WEIGHTS
+            shutil.copytree(folder, named)
+            saved = Path(temporary) / "saved"
+            mlflow.pyfunc.save_model(
+                str(saved),
+                loader_module=card.loader,
+                data_path=str(named),
+                signature=_signature(card.example, card.answer),
+                input_example=card.example.to_pandas(),
+                pip_requirements=[f"{name}=={installed_version(name)}" for name in REQUIREMENTS],
+            )
+            self._client.log_model_artifacts(logged.model_id, str(saved))
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+        self._client.set_terminated(run_id, "FINISHED")
+        return self._client.finalize_logged_model(logged.model_id, "READY")
+
+    def _download(self, uri: str, target: Path) -> None:
+        """Copy a remote model next to `target` and move it there whole."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            repository = get_artifact_repository(uri, tracking_uri=self.settings.mlflow_uri)
+            repository.download_artifacts("", dst_path=temporary)
+            if not target.exists():
+                shutil.copytree(temporary, f"{temporary}.whole")
+                Path(f"{temporary}.whole").rename(target)
+
+    def _experiment(self, model: str) -> str:
+        return self._client.get_experiment_by_name(model).experiment_id
+
+    def _lock(self, name: str) -> FileLock:
+        folder = self.settings.place("mlflow/locks")
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        keep_libraries_quiet()
+        from mlflow.tracking import MlflowClient
+
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        uri = self.settings.mlflow_uri
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with self._lock("prepare"):  # The first client of a new database creates its tables.
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+            return client
+
+
+def _version(entity) -> Version:
+    return version_of(entity.name, entity.version, entity.run_id, entity.tags)
+
+
+def _metric_name(name: str) -> str:
+    """MLflow allows no `@` in a metric's name."""
+    return name.replace("@", "_at_")
+
+
+def _dataset_input(dataset: Dataset):
+    import mlflow.data
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.entities import DatasetInput, InputTag
+
+    source = DeltaDatasetSource(path=dataset.path, delta_table_version=dataset.version)
+    data = mlflow.data.from_polars(dataset.sample, source=source, name=dataset.name, digest=f"v{dataset.version}")
+    return DatasetInput(data._to_mlflow_entity(), tags=[InputTag("mlflow.data.context", "training")])
+
+
+def _signature(example: pl.DataFrame, answer: pl.DataFrame) -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    plain = {
+        pl.String(): DataType.string,
+        pl.Int64(): DataType.long,
+        pl.Float32(): DataType.float,
+        pl.Float64(): DataType.double,
+    }
+
+    def column(name: str, dtype: pl.DataType) -> ColSpec:
+        return ColSpec(Array(plain[dtype.inner]) if isinstance(dtype, pl.List) else plain[dtype], name)
+
+    return ModelSignature(*(Schema([column(n, t) for n, t in frame.schema.items()]) for frame in (example, answer)))
