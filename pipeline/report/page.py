@@ -1,0 +1,347 @@
+"""
+The report: one HTML page that opens anywhere, years later, without a network.
+
+Plain facts in (`Report`), text out. Everything that comes from data is escaped by the template, and characters that a
+page could obey instead of show are replaced. The same facts give the same bytes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.partitions import Day
+from pipeline.report import plots
+from pipeline.report.migration import Mix, Mover
+
+RECENT_DAYS = 14
+"""Days of the quality table that are open; earlier ones are folded."""
+MAX_TEXT = 400
+
+
+@dataclass(frozen=True)
+class DayQuality:
+    """What became of one day of the log. rows_in = published + quarantined + duplicates."""
+
+    day: Day
+    state: str
+    rows_in: int
+    published: int
+    quarantined: int
+    duplicates: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def balances(self) -> bool:
+        return self.rows_in == self.published + self.quarantined + self.duplicates
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One recommender in the metric table; `role` is challenger, champion or baseline."""
+
+    name: str
+    role: str
+    scores: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One evaluation of one model: the table, the placebo, the decision."""
+
+    model: str
+    run_key: str
+    metrics: tuple[str, ...] = ()
+    rows: tuple[ScoreRow, ...] = ()
+    placebo: tuple[ScoreRow, ...] = ()
+    placebo_metric: str = ""
+    users: int | None = None
+    period: str = ""
+    decision: str = ""
+    reasons: tuple[str, ...] = ()
+    version: int | None = None
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TableFreshness:
+    """The newest partition of a table beside what its contract promises."""
+
+    table: str
+    newest: Day | None
+    promise: str
+    age_hours: float | None
+    days_behind_log: int | None
+    is_kept: bool
+    partitions: int
+    version: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every fact on the page. `known_at` is the time at which they were collected."""
+
+    known_at: datetime
+    days: Sequence[DayQuality] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    mix: Mix | None = None
+    movers: Sequence[Mover] = ()
+    models: Sequence[ModelReport] = ()
+    freshness: Sequence[TableFreshness] = ()
+    lineage: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the summary; its tone is good, warn, bad or plain."""
+
+    tone: str
+    text: str
+
+
+def render(report: Report) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=plots.number, percent=plots.percent, moment=moment, score=score, age=age)
+    days = sorted(report.days, key=lambda day: day.day)
+    return (
+        environment.get_template("template.html").render(
+            report=report,
+            days=days,
+            recent=days[-RECENT_DAYS:][::-1],
+            earlier=days[:-RECENT_DAYS][::-1],
+            totals=totals(days),
+            claims=claims(report),
+            reasons=sorted(report.reasons.items(), key=lambda pair: (-pair[1], pair[0])),
+            volumes=_volumes(days),
+            migration=_migration(report.mix),
+            changes=_changes(report.mix),
+            movers=_movers(report),
+            models=[_model(model) for model in report.models],
+        )
+        + "\n"
+    )
+
+
+def totals(days: Sequence[DayQuality]) -> dict[str, int]:
+    """The sums over all days, and how many days there are."""
+    sums = {
+        name: sum(getattr(day, name) for day in days) for name in ("rows_in", "published", "quarantined", "duplicates")
+    }
+    return sums | {
+        "days": len(days),
+        "failed": sum(day.state == "failed" for day in days),
+        "warned": sum(bool(day.warnings) for day in days),
+    }
+
+
+def claims(report: Report) -> list[Claim]:
+    """What a reader must know before anything else, worst first in tone but always in this order."""
+    found = totals(report.days)
+    lines = []
+    if not report.days:
+        lines.append(Claim("warn", "No day has been published yet."))
+    elif found["failed"]:
+        failed = ", ".join(day.day.key for day in report.days if day.state == "failed")
+        lines.append(Claim("bad", f"{found['failed']} of {found['days']} days failed and published nothing: {failed}."))
+    else:
+        lines.append(Claim("good", f"All {found['days']} days are published."))
+    unbalanced = [day.day.key for day in report.days if not day.balances]
+    if unbalanced:
+        lines.append(Claim("bad", f"Rows are missing on {', '.join(unbalanced)}: rows in are not the sum of the rest."))
+    elif report.days:
+        lines.append(Claim("good", "Every row is accounted for: rows in = published + quarantined + duplicates."))
+    if found["warned"]:
+        lines.append(Claim("warn", f"{found['warned']} of {found['days']} days passed with a warning."))
+    for model in report.models:
+        if model.decision:
+            tone = "good" if model.decision == "promoted" else "warn"
+            lines.append(Claim(tone, f"{model.model} version {model.version} was {model.decision.replace('_', ' ')}."))
+    if not report.models:
+        lines.append(Claim("plain", "No model has been evaluated yet."))
+    late = [table.table for table in report.freshness if not table.is_kept]
+    if late:
+        lines.append(Claim("warn", f"Behind the log: {', '.join(late)}."))
+    elif report.freshness:
+        lines.append(Claim("good", "Every table is level with the log."))
+    return lines
+
+
+def moment(value: datetime | None) -> str:
+    """A time for people, to the minute, in UTC."""
+    return value.isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC") if value else "–"
+
+
+def age(hours: float | None) -> str:
+    """An age for people."""
+    if hours is None:
+        return "–"
+    if hours < 48:
+        return f"{hours:.0f} h"
+    return f"{hours / 24:,.0f} days" if hours < 24 * 730 else f"{hours / 24 / 365.25:.0f} years"
+
+
+def score(value: float) -> str:
+    """A metric between 0 and 1, to four places, without a leading zero that says nothing."""
+    return "–" if value != value else f"{value:.4f}"
+
+
+def _shown(value: object) -> object:
+    """Text that a page can only show: control, direction and unassigned characters become a visible mark."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    text = "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c for c in value
+    )
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _volumes(days: Sequence[DayQuality]) -> list[tuple[str, Markup]]:
+    if not days:
+        return []
+    dates = [day.day.date for day in days]
+    refused = [day.quarantined + day.duplicates for day in days]
+    charts = [
+        (
+            "Published events",
+            plots.bars_over_days(
+                "published",
+                "Published events over time",
+                dates,
+                plots.Bars("Published events", [d.published for d in days]),
+            ),
+        )
+    ]
+    if any(refused):
+        charts.append(
+            (
+                "Quarantined and duplicate rows, on a scale of their own",
+                plots.bars_over_days(
+                    "refused",
+                    "Quarantined and duplicate rows over time",
+                    dates,
+                    plots.Bars("Quarantined and duplicate rows", refused, "c3"),
+                    height=70,
+                ),
+            )
+        )
+    return charts
+
+
+def _migration(mix: Mix | None) -> Markup | None:
+    if mix is None:
+        return None
+    names = [str(_shown(name)) for name in mix.names]
+    key = plots.legend([(name, plots.colour_of(i, len(names), mix.has_rest)) for i, name in enumerate(names)])
+    drawing = plots.stream(
+        "migration", "Share of interest by category over time", mix.starts, names, mix.shares, mix.has_rest
+    )
+    return drawing + key
+
+
+def _changes(mix: Mix | None) -> list[dict]:
+    """Each category's share over the first and over the last quarter of the periods, weighted by events."""
+    if mix is None or len(mix.starts) < 4:
+        return []
+    quarter = max(len(mix.starts) // 4, 1)
+    ends = [
+        [
+            sum(mix.shares[i, j] * mix.events[i] for i in part) / max(sum(mix.events[i] for i in part), 1)
+            for j in range(len(mix.names))
+        ]
+        for part in (range(quarter), range(len(mix.starts) - quarter, len(mix.starts)))
+    ]
+    rows = [
+        {
+            "name": name,
+            "colour": plots.colour_of(i, len(mix.names), mix.has_rest),
+            "before": ends[0][i],
+            "after": ends[1][i],
+            "change": 100 * (ends[1][i] - ends[0][i]),
+        }
+        for i, name in enumerate(mix.names)
+    ]
+    widest = max(abs(row["change"]) for row in rows) or 1.0
+    return [row | {"width": 50 * abs(row["change"]) / widest} for row in sorted(rows, key=lambda row: -row["change"])]
+
+
+def _movers(report: Report) -> list[dict]:
+    """Each mover with two bars whose colours are those of the stream."""
+    names = report.mix.names if report.mix else ()
+    has_rest = bool(report.mix and report.mix.has_rest)
+    colours = {name: plots.colour_of(i, len(names), has_rest) for i, name in enumerate(names)}
+    grey = f"c{plots.NUM_COLOURS - 1}"
+    rows = []
+    for position, mover in enumerate(report.movers):
+        bars = {}
+        for when, shares, day in (("before", mover.before, mover.before_day), ("after", mover.after, mover.after_day)):
+            parts = [(str(_shown(n)), s, colours.get(n, grey)) for n, s in zip(mover.names, shares, strict=True)]
+            bars[when] = plots.mix_bar(
+                f"mover{position}-{when}",
+                f"Interest mix of user {_shown(mover.label)} on {day}",
+                [p for p in parts if p[1] > 0.0005],
+            )
+        gains = sorted(
+            zip(mover.names, mover.before, mover.after, strict=True), key=lambda row: (row[1] - row[2], row[0])
+        )
+        rows.append({"mover": mover, "bars": bars, "gain": gains[0], "loss": gains[-1]})
+    return rows
+
+
+def _model(model: ModelReport) -> dict:
+    """A model's section: its rows with their intervals drawn on one scale."""
+    lead = model.metrics[0] if model.metrics else ""
+    return {
+        "facts": model,
+        "lead": lead,
+        "rows": _drawn(model.rows, lead),
+        "placebo": _drawn(model.placebo, model.placebo_metric),
+    }
+
+
+def _drawn(rows: Sequence[ScoreRow], metric: str) -> list[dict]:
+    held = [row for row in rows if metric in row.scores]
+    if not held:
+        return []
+    finite = [
+        v for row in held for v in (row.scores[metric].low, row.scores[metric].high, row.scores[metric].value) if v == v
+    ]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    pad = 0.04 * (high - low or 1.0)
+    bounds = (min(low - pad, 0.0) if low < 0 else max(low - pad, 0.0), high + pad)
+    mark = next((row.scores[metric].value for row in held if row.role == "champion"), None)
+    mark = 0.0 if mark is None and low < 0 < high else mark
+    return [
+        {
+            "row": row,
+            "lead": row.scores[metric],
+            "drawing": plots.interval(
+                row.scores[metric].value, row.scores[metric].low, row.scores[metric].high, bounds, row.role, mark
+            )
+            if row.scores[metric].value == row.scores[metric].value
+            else "",
+        }
+        for row in sorted(held, key=lambda row: (-row.scores[metric].value, row.name))
+    ]
