@@ -85,11 +85,11 @@ class TableFreshness:
     table: str
     newest: Day | None
     promise: str
-    age_hours: float | None
-    days_behind_log: int | None
-    is_kept: bool
-    partitions: int
-    version: int | None
+    state: str
+    """fresh: within the promise; level: as new as the log, which is old; behind: the log is newer; absent: no row."""
+    age_hours: float | None = None
+    days_behind_log: int | None = None
+    partitions: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,28 @@ def claims(report: Report) -> list[Claim]:
             lines.append(Claim(tone, f"{model.model} version {model.version} was {model.decision.replace('_', ' ')}."))
     if not report.models:
         lines.append(Claim("plain", "No model has been evaluated yet."))
-    late = [table.table for table in report.freshness if not table.is_kept]
-    if late:
-        lines.append(Claim("warn", f"Behind the log: {', '.join(late)}."))
-    elif report.freshness:
-        lines.append(Claim("good", "Every table is level with the log."))
+    return lines + _claims_of_freshness(report)
+
+
+def _claims_of_freshness(report: Report) -> list[Claim]:
+    lines = []
+    for state, words in (("behind", "Behind the log"), ("absent", "Not built yet")):
+        if late := [table.table for table in report.freshness if table.state == state]:
+            lines.append(Claim("warn", f"{words}: {', '.join(late)}."))
+    if report.freshness and not lines:
+        lines.append(Claim("good", "Every table reaches the last day of the log."))
+    if any(table.state == "level" for table in report.freshness):
+        oldest = max(table.age_hours or 0.0 for table in report.freshness if table.state == "level")
+        lines.append(Claim("plain", f"The log itself ended {age(oldest)} before this report."))
     return lines
+
+
+def age_state(age_hours: float, promise: str, days_behind: int) -> str:
+    """The state of a table that has rows; `promise` is hours or days, as in `26h` or `7d`."""
+    promised = float(promise[:-1]) * {"h": 1, "d": 24}[promise[-1]]
+    if days_behind > 0:
+        return "behind"
+    return "fresh" if age_hours <= promised else "level"
 
 
 def moment(value: datetime | None) -> str:

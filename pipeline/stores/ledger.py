@@ -6,7 +6,8 @@ It is written in the same step as the commit that it describes, and can be rebui
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ from sqlalchemy.types import TypeDecorator
 from pipeline.errors import EngineFailure
 
 MIGRATIONS = Path(__file__).parent / "ledger_migrations"
+NOTE = "ledger"
+"""The field of a Delta commit that carries the ledger's lines."""
 
 PartitionState = Literal["published", "empty", "failed", "skipped"]
 
@@ -104,6 +107,26 @@ class Promotion(Record):
     decided_at: datetime
 
 
+def note_of(records: Sequence[PartitionRecord]) -> dict[str, str]:
+    """The ledger's lines of a commit, as a note on that commit: with it the ledger can be rebuilt from the tables.
+
+    The version is left out; it is the commit's own, and not known before it.
+    """
+    lines = {
+        record.partition: record.model_dump(mode="json", exclude={"table_name", "partition", "version"})
+        for record in records
+    }
+    return {NOTE: json.dumps(lines, sort_keys=True)}
+
+
+def records_of(table_name: str, version: int, note: Mapping[str, str]) -> dict[str, PartitionRecord]:
+    """The inverse of `note_of`, by partition; empty for a commit without such a note."""
+    return {
+        partition: PartitionRecord(table_name=table_name, partition=partition, version=version, **facts)
+        for partition, facts in json.loads(note.get(NOTE, "{}")).items()
+    }
+
+
 class Ledger:
     """Reads and writes the ledger; `migrate()` once at set-up brings its tables to the newest schema."""
 
@@ -121,6 +144,18 @@ class Ledger:
         with self._reachable(), self.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def revisions(self) -> tuple[str | None, str]:
+        """The schema that is found (None: no ledger yet) and the newest that this code knows. Creates nothing."""
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
+        newest = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+        url = self.engine.url
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
+            return None, newest
+        with self._reachable(), self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), newest
 
     def record_partitions(self, records: Sequence[PartitionRecord]) -> None:
         """Write the newest state of these partitions, all or none."""

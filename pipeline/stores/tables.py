@@ -7,7 +7,10 @@ change is not written again, so a second run leaves the same version and the sam
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +22,8 @@ from pipeline.errors import ContractViolation, EngineFailure
 from pipeline.partitions import Day
 
 COMMIT_TRIES = 8
+DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
+"""How the fields begin that Delta itself writes into a commit; the others are its writer's note."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,17 @@ class Committed:
     version: int
     rows: int
     changed: bool
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table: the days that it replaced (None: the whole table), and what its writer noted."""
+
+    version: int
+    at: datetime
+    first: Day | None
+    last: Day | None
+    note: dict[str, str]
 
 
 class Lake:
@@ -57,6 +73,32 @@ class Lake:
             return []
         partitions = self._open(table).partitions()
         return sorted({Day.parse(str(partition[PARTITION_COLUMN])) for partition in partitions})
+
+    def stored_schema(self, table: Table) -> dict[str, pl.DataType]:
+        """The columns and types that the table has on disk, whatever its contract says."""
+        return dict(pl.scan_delta(self.path(table), storage_options=self.storage_options or None).collect_schema())
+
+    def rows_by_day(self, table: Table) -> dict[Day, int]:
+        """How many rows each day holds."""
+        if not self.exists(table):
+            return {}
+        frame = pl.scan_delta(self.path(table), storage_options=self.storage_options or None)
+        counted = frame.group_by(PARTITION_COLUMN).len().sort(PARTITION_COLUMN).collect()
+        return {Day.parse(key): rows for key, rows in counted.iter_rows()}
+
+    def commits(self, table: Table) -> Iterator[Commit]:
+        """The commits that wrote rows, newest first, as far back as Delta keeps its log."""
+        for entry in self._open(table).history() if self.exists(table) else ():
+            if entry.get("operation") != "WRITE":
+                continue
+            days = re.findall(r"\d{4}-\d{2}-\d{2}", str(entry.get("operationParameters", {}).get("predicate", "")))
+            yield Commit(
+                version=entry["version"],
+                at=datetime.fromtimestamp(entry["timestamp"] / 1000, tz=UTC),
+                first=Day.parse(min(days)) if days else None,
+                last=Day.parse(max(days)) if days else None,
+                note={name: str(value) for name, value in entry.items() if not name.startswith(DELTAS_OWN)},
+            )
 
     def scan(
         self, table: Table, first: Day | None = None, last: Day | None = None, version: int | None = None

@@ -1,0 +1,78 @@
+"""
+From the saved evaluation of a model to what the page shows of it.
+
+An evaluation is JSON: `comparison` and `placebo` as `Comparison.to_dict()` writes them, `decision` as
+`GateDecision.to_dict()` does. A part that is absent is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pipeline.report.page import Interval, ModelReport, ScoreRow
+
+PLACEBO_NAMES = {
+    "own": "own vector",
+    "another": "another user's vector",
+    "zeros": "no vector (zeros)",
+}
+
+
+def model_report(
+    model: str,
+    run_key: str,
+    evaluation: Mapping,
+    *,
+    decision: str = "",
+    reasons: Sequence[str] = (),
+    version: int | None = None,
+    decided_at: datetime | None = None,
+) -> ModelReport:
+    """One model's section; `decision` and what follows come from the ledger, where the decision is recorded."""
+    comparison = evaluation.get("comparison") or (evaluation if "table" in evaluation else {})
+    judged = evaluation.get("decision") or evaluation.get("gate") or {}
+    champion = judged.get("champion")
+    challenger = judged.get("challenger") or model
+    metrics, rows = _rows(comparison, {challenger: "challenger", champion: "champion"})
+    placebo_metrics, placebo = _rows(evaluation.get("placebo") or {}, {"own": "challenger"}, PLACEBO_NAMES)
+    facts = comparison.get("facts", {})
+    if not decision and "promote" in judged:
+        decision = "promoted" if judged["promote"] else "held"
+    return ModelReport(
+        model=model,
+        run_key=run_key,
+        metrics=metrics,
+        rows=rows,
+        placebo=placebo,
+        placebo_metric=placebo_metrics[0] if placebo_metrics else "",
+        users=facts.get("users"),
+        period=f"asked as of {str(comparison['as_of'])[:10]}" if comparison.get("as_of") else "",
+        decision=decision,
+        reasons=tuple(reasons or judged.get("reasons", ())),
+        version=version,
+        decided_at=decided_at,
+    )
+
+
+def _rows(
+    comparison: Mapping, roles: Mapping[str | None, str], names: Mapping[str, str] | None = None
+) -> tuple[tuple[str, ...], tuple[ScoreRow, ...]]:
+    """The metrics of a comparison's table and its rows."""
+    table = comparison.get("table") or []
+    metrics = tuple(name for name, cell in (table[0] if table else {}).items() if isinstance(cell, Mapping))
+    rows = tuple(
+        ScoreRow(
+            name=(names or {}).get(row["model"], str(row["model"])),
+            role=roles.get(row["model"], "baseline"),
+            scores={name: _interval(row[name]) for name in metrics if isinstance(row.get(name), Mapping)},
+        )
+        for row in table
+    )
+    return metrics, rows
+
+
+def _interval(cell: Mapping) -> Interval:
+    """NaN where the evaluation has null: nobody had a value."""
+    value, low, high = (float("nan") if cell.get(name) is None else float(cell[name]) for name in ("mean", "low", "high"))
+    return Interval(value, low, high)
