@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +30,12 @@ class Logs(Group):
     """The behaviour log as it arrives."""
 
     event_weights: dict[str, float] = Field(
-        default={"view": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 1.0},
+        default={"view": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 1.0, "cancellation": 0.0},
         description="The event types that are accepted, and how much each one counts in interest windows.",
+    )
+    earliest_event: datetime = Field(
+        default=datetime(1990, 1, 1, tzinfo=UTC),
+        description="An event before this moment has a wrong clock, and is quarantined.",
     )
     day_end_tolerance_minutes: float = Field(
         default=0.0, ge=0, description="How far after the day's end an event of that day's files may lie."
@@ -73,6 +78,10 @@ class Quality(Group):
         description="Hours from the day's end to the arrival of its last row. History is old by nature.",
     )
     history_days: int = Field(default=28, ge=1, description="How many days before count as `the last weeks`.")
+    least_history: int = Field(default=7, ge=1, description="Days with events without which nothing is compared.")
+    least_events: int = Field(
+        default=50, ge=1, description="Events of a day below which its volume and category mix are not judged."
+    )
     expected_empty_days: tuple[str, ...] = Field(
         default=(), description="Days (YYYY-MM-DD) or weekdays (`saturday`) that may have no event at all."
     )
@@ -182,7 +191,9 @@ class Airflow(Group):
     port: int = Field(default=8974, ge=1, le=65535, description="Port of Airflow's API server and pages.")
     executor: str = Field(default="LocalExecutor", description="Airflow's executor, by its own name.")
     parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
+    dags: str = Field(default="", description="Folder of Dags; empty for the one beside the package.")
     database: str = Field(default="", description="SQLAlchemy URL of Airflow's metadata; empty for SQLite at home.")
+    broker: str = Field(default="", description="URL of Celery's broker, where the executor is Celery's.")
 
 
 class Ports(Group):
@@ -249,6 +260,21 @@ class Settings(BaseSettings):
                 f"Correct it in the settings file or in INTEREST_{name.upper().replace('.', '__')}."
             ) from error
 
+    @classmethod
+    def from_file(cls, file: Path) -> Settings:
+        """What this one file says, whatever the environment says. Raises BadSetting with every mistake in it."""
+        try:
+            return _SettingsOfOneFile(**tomllib.loads(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSetting(f"The settings file {file} cannot be read: {error}.") from error
+        except tomllib.TOMLDecodeError as error:
+            raise BadSetting(f"The settings file {file} is not valid TOML: {error}. Correct that line.") from error
+        except ValidationError as error:
+            mistakes = "; ".join(
+                f"`{'.'.join(str(part) for part in mistake['loc'])}`: {mistake['msg']}" for mistake in error.errors()
+            )
+            raise BadSetting(f"The settings file {file} does not fit: {mistakes}. Correct these names.") from error
+
     def place(self, name: str) -> Path:
         """A folder or file inside the home folder, absolute."""
         return self.home.expanduser().resolve() / name
@@ -288,3 +314,13 @@ def keep_libraries_quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+class _SettingsOfOneFile(Settings):
+    """Reads neither the environment nor any other file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_others: object
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
