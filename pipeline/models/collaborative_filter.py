@@ -1,0 +1,231 @@
+"""
+The collaborative filter: implicit-feedback factors, warm-started, then fine-tuned with the long-term interest (LTI).
+
+`fit` has two phases. First the factors are learned from histories alone, starting from the previous version's (matched
+by item id) or from ALS. Then the LTI joins through its gate, on contexts that end at past moments, each with the
+LTI of that very moment; for a share of the examples it is left out, so that the model stays whole without it. Both
+phases stop early on the validation window, and how strongly the LTI may speak is chosen there, where the interest
+model has not seen the answers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.models.baselines import ImplicitALS
+from pipeline.models.factor_model import FactorModel
+from pipeline.models.factor_training import FactorTraining
+from pipeline.models.interest_vectors import Encode
+from pipeline.models.recommender import mask_special_items
+from pipeline.models.user_examples import trend_at
+
+WEIGHTS, FACTS = "collaborative_filter.safetensors", "collaborative_filter.json"
+
+
+@dataclass(frozen=True)
+class CollaborativeFilterConfig:
+    """What is saved with the weights. Every field changes something."""
+
+    factors: int = 32
+    start_size: float = 2.0
+    """largest norm of a factor at a start from ALS"""
+    context_length: int = 200
+    """newest events that are read of a history"""
+    horizon_days: float = 14.0
+    max_targets: int = 30
+    include_seen: bool = False
+    """whether items that the user has had are asked for again"""
+    cuts_per_user: int = 2
+    """examples of each user in an epoch"""
+    interest_examples: int = 6_000
+    """contexts for which the LTI is computed, for the second phase"""
+    interest_dropout: float = 0.3
+    history_dropout: float = 0.3
+    batch_size: int = 256
+    learning_rate: float = 0.001
+    weight_decay: float = 0.03
+    max_epochs: int = 60
+    patience: int = 6
+    max_seconds: float = 60.0
+    """after which no new epoch of a phase is begun"""
+    full_softmax_items: int = 6_000
+    """above so many items the softmax is sampled"""
+    negatives: int = 2_048
+    validation_days: float = 14.0
+    """where no start of the validation window is given"""
+    seed: int = 7
+
+
+@dataclass
+class CollaborativeFilter:
+    """See the module's docstring. After `fit` or `load` it is a recommender; `scores` takes LTI vectors too."""
+
+    config: CollaborativeFilterConfig = CollaborativeFilterConfig()
+    space_id: str = ""
+    """the space of the LTI vectors that it was tuned with; empty: tuned without"""
+    interest_version: str = ""
+    name: str = "collaborative_filter"
+    interest_scale: float = 0.0
+    """how strongly the LTI speaks, chosen on the validation window"""
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    """validation loss by epoch of the two phases; the first value is the start"""
+
+    def fit(
+        self,
+        histories: Histories,
+        catalogue: Catalogue,
+        as_of: datetime,
+        *,
+        validation_start: datetime | None = None,
+        encode: Encode | None = None,
+        item_vectors: np.ndarray | None = None,
+        previous: CollaborativeFilter | None = None,
+    ) -> CollaborativeFilter:
+        """Learn from events before `validation_start`, stop and calibrate on those from there up to `as_of`.
+
+        Args:
+            histories: events before `as_of`.
+            validation_start: where training ends; `validation_days` before `as_of` when not given.
+            encode: gives the LTI of any histories, float32 [users, dim]; it is asked for past moments too, and must
+                itself have been trained on nothing after `validation_start`. None: no second phase.
+            item_vectors: [num_items, text dim], text that lets an item without events have factors.
+            previous: the last version, whose factors are the start for the items that it knew.
+        """
+        start = validation_start or as_of - timedelta(days=self.config.validation_days)
+        past, current = histories.before(start), histories.between(start, as_of)
+        text = None if item_vectors is None else torch.from_numpy(np.asarray(item_vectors, dtype=np.float32))
+        interest_dim = 1 if encode is None else encode(past.take(np.arange(min(1, past.num_users)))).shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = FactorModel(
+                catalogue.num_items,
+                self.config.factors,
+                interest_dim,
+                len(histories.event_types),
+                0 if text is None else text.shape[1],
+            )
+            item, history = self._start(past, catalogue, start, previous)
+            with torch.no_grad():
+                model.item_factors.copy_(torch.from_numpy(item))
+                model.history_factors.copy_(torch.from_numpy(history))
+            training = FactorTraining(self.config, model, text, past, current, start)
+            self.curves = {"history": training.learn_history()}
+            self.interest_scale = 0.0
+            if encode is not None:
+                self.curves["interest"] = training.learn_interest(encode)
+                self.interest_scale = training.choose_interest_scale(encode)
+        self.catalogue, self.event_types = catalogue, histories.event_types
+        with torch.no_grad():
+            tables = model.tables(text)
+            model.item_factors.copy_(tables[0].clone())
+            model.history_factors.copy_(tables[1].clone())
+        model.text_to_item = model.text_to_history = None  # now part of the factors
+        self.model = model.eval()
+        return self.know_trend(histories, as_of)
+
+    def know_trend(self, histories: Histories, as_of: datetime) -> CollaborativeFilter:
+        """Read the popularity of `as_of` from everybody's events before it; weights stay as they are."""
+        self.trend = trend_at(histories, self.catalogue.num_items, as_of)
+        return self
+
+    def scores(self, histories: Histories, as_of: datetime, lti: np.ndarray | None = None) -> np.ndarray:
+        """Score every item for every user.
+
+        Args:
+            lti: float32 [users, dim] of the same users in the space `space_id`; a row of zeros, or None: no vector.
+
+        Raises:
+            ValueError: vectors of another number of users or dimensions.
+        """
+        dim = self.model.interest.in_features
+        vectors = np.zeros((histories.num_users, dim), dtype=np.float32) if lti is None else np.asarray(lti)
+        if vectors.shape != (histories.num_users, dim):
+            raise ValueError(
+                f"LTI of shape {vectors.shape}, expected {(histories.num_users, dim)}: one vector a user, of the "
+                f"space {self.space_id or '(none)'} that this version was tuned with."
+            )
+        with torch.inference_mode():
+            interest = torch.from_numpy(vectors.astype(np.float32)) * self.interest_scale
+            recent = histories.last(self.config.context_length)
+            users = self.model.users(self.model.history_factors, recent, interest)
+            found = users @ self.model.item_factors.T + self.model.offsets_of(torch.from_numpy(self.trend))
+        return mask_special_items(found.numpy().astype(np.float32))
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and facts (JSON) into `folder`, which is made when it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: np.ascontiguousarray(value.detach().numpy()) for name, value in self.model.named_parameters()}
+        save_file({**weights, "trend": np.ascontiguousarray(self.trend)}, folder / WEIGHTS)
+        facts = {
+            "format": 1,
+            "config": asdict(self.config),
+            "space_id": self.space_id,
+            "interest_version": self.interest_version,
+            "interest_scale": self.interest_scale,
+            "event_types": list(self.event_types),
+            "curves": self.curves,
+            "catalogue": {
+                "item_ids": self.catalogue.item_ids[FIRST_ITEM:],
+                "titles": self.catalogue.titles[FIRST_ITEM:],
+                "categories": self.catalogue.categories[FIRST_ITEM:],
+            },
+        }
+        (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> CollaborativeFilter:
+        """Read what `save` wrote; nothing in the folder is executed."""
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS)
+        items = facts["catalogue"]
+        found = cls(
+            config=CollaborativeFilterConfig(**facts["config"]),
+            space_id=facts["space_id"],
+            interest_version=facts["interest_version"],
+            interest_scale=facts["interest_scale"],
+            curves=facts["curves"],
+        )
+        found.catalogue = Catalogue.of(list(zip(items["item_ids"], items["titles"], items["categories"], strict=True)))
+        found.event_types = tuple(facts["event_types"])
+        found.trend = weights.pop("trend")
+        num_items, factors = weights["item_factors"].shape
+        model = FactorModel(num_items, factors, weights["interest.weight"].shape[1], len(found.event_types))
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        found.model = model.eval()
+        return found
+
+    def _start(
+        self, past: Histories, catalogue: Catalogue, as_of: datetime, previous: CollaborativeFilter | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Item and history factors [num_items, factors] to begin with.
+
+        ALS gives both: the history factors are the fold-in of a single item, (YᵀY + λI)⁻¹ y, scaled to the items'
+        own size. Items that `previous` knew take its factors; ALS is rotated into its space for the others.
+        """
+        als = ImplicitALS(factors=self.config.factors, seed=self.config.seed).fit(past, catalogue, as_of)
+        item = np.nan_to_num(np.asarray(als.model.item_factors, dtype=np.float64))
+        item[:FIRST_ITEM] = 0.0
+        gram = item.T @ item + np.eye(item.shape[1]) * max(np.trace(item.T @ item) / item.shape[1], 1e-6) * 0.05
+        history = np.linalg.solve(gram, item.T).T
+        size = max(float(np.linalg.norm(item, axis=1).max(initial=0.0)), 1e-9)
+        item = item / size * self.config.start_size
+        history = history / max(float(np.linalg.norm(history, axis=1).max(initial=0.0)), 1e-9) * self.config.start_size
+        if previous is not None and previous.config.factors == self.config.factors:
+            known = previous.catalogue.index_of(catalogue.item_ids)
+            shared = np.flatnonzero(known >= FIRST_ITEM)
+            for table, name in ((item, "item_factors"), (history, "history_factors")):
+                before = getattr(previous.model, name).detach().numpy().astype(np.float64)[known[shared]]
+                rotation, *_ = np.linalg.lstsq(table[shared], before, rcond=None)
+                table[FIRST_ITEM:] = table[FIRST_ITEM:] @ rotation
+                table[shared] = before
+        return item.astype(np.float32), history.astype(np.float32)
+
+

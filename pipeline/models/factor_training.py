@@ -1,0 +1,203 @@
+"""How the collaborative filter's network is trained: two phases, each stopped on the validation window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.features.histories import FIRST_ITEM, Histories
+from pipeline.models.factor_model import FactorModel, softmax_loss
+from pipeline.models.interest_vectors import Encode
+from pipeline.models.user_examples import Examples, Trend, examples_at_random, examples_between, trend_at
+
+if TYPE_CHECKING:
+    from pipeline.models.collaborative_filter import CollaborativeFilterConfig
+
+INTEREST_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+MIN_VALIDATION = 10
+"""With fewer validation users nothing is chosen on them: a fixed, small number of epochs is trained."""
+BLIND_EPOCHS = 8
+SHARED_SPEED = 10.0
+
+
+class FactorTraining:
+    """One training of one network; seeded, and bounded in time."""
+
+    def __init__(
+        self,
+        config: CollaborativeFilterConfig,
+        model: FactorModel,
+        text: Tensor | None,
+        past: Histories,
+        current: Histories,
+        validation_start: datetime,
+    ) -> None:
+        self.config, self.model, self.text, self.past = config, model, text, past
+        self.rng = np.random.default_rng(config.seed)
+        num_items = model.item_bias.shape[0]
+        self.trend = Trend(past, num_items)
+        self.validation = examples_between(
+            past.last(config.context_length), current, validation_start, config.include_seen
+        )
+        self.validation_trend = torch.from_numpy(trend_at(past, num_items, validation_start))
+        popular = np.bincount(past.items, minlength=num_items)[FIRST_ITEM:].astype(np.float64) + 1.0
+        self.negative_share = np.sqrt(popular) / np.sqrt(popular).sum()  # [num_items - 2]
+
+    def learn_history(self) -> list[float]:
+        """Phase one: factors from histories alone, on cuts that are drawn anew for each epoch."""
+        return self._learn(self.config.learning_rate, lambda: (self._cuts(self.config.cuts_per_user), None))
+
+    def learn_interest(self, encode: Encode) -> list[float]:
+        """Phase two: the LTI joins, on a fixed set of contexts, because each of them has to be encoded."""
+        examples = self._cuts(self.config.cuts_per_user)
+        if examples.num_examples > self.config.interest_examples:
+            chosen = self.rng.choice(examples.num_examples, self.config.interest_examples, replace=False)
+            examples = examples.take(np.sort(chosen))
+        vectors = torch.from_numpy(np.asarray(encode(examples.context), dtype=np.float32))
+        self.validation_interest = torch.from_numpy(np.asarray(encode(self.validation.context), dtype=np.float32))
+        return self._learn(self.config.learning_rate / 3, lambda: (examples, vectors))
+
+    def choose_interest_scale(self, encode: Encode) -> float:
+        """The scale with the least validation loss; 1 when there are too few users to choose on."""
+        if self.validation.num_examples < MIN_VALIDATION:
+            return 1.0
+        losses = [self._validation_loss(self.validation_interest * scale) for scale in INTEREST_SCALES]
+        return INTEREST_SCALES[int(np.argmin(losses))]
+
+    def _cuts(self, per_user: int) -> Examples:
+        config = self.config
+        return examples_at_random(
+            self.past,
+            self.rng,
+            per_user,
+            config.horizon_days,
+            config.max_targets,
+            config.context_length,
+            config.include_seen,
+        )
+
+    def _learn(self, learning_rate: float, draw: Callable[[], tuple[Examples, Tensor | None]]) -> list[float]:
+        """Train until the validation loss stops falling, and leave the best weights in the model."""
+        config, began = self.config, monotonic()
+        tables = [self.model.item_factors, self.model.history_factors, self.model.item_bias]
+        named = {id(table) for table in tables}
+        others = [parameter for parameter in self.model.parameters() if id(parameter) not in named]
+        optimizer = torch.optim.AdamW(  # the few shared weights see every example, so they may move faster
+            [
+                {"params": tables, "lr": learning_rate, "weight_decay": config.weight_decay},
+                {"params": others, "lr": learning_rate * SHARED_SPEED, "weight_decay": 0.0},
+            ]
+        )
+        blind = self.validation.num_examples < MIN_VALIDATION
+        curve = [self._validation_loss(getattr(self, "validation_interest", None))]
+        best, best_epoch, best_weights = curve[0], 0, _copy(self.model)
+        for epoch in range(1, (BLIND_EPOCHS if blind else config.max_epochs) + 1):
+            if monotonic() - began > config.max_seconds:
+                break
+            examples, vectors = draw()
+            order = self.rng.permutation(examples.num_examples)
+            for first in range(0, len(order), config.batch_size):
+                positions = order[first : first + config.batch_size]
+                batch = examples.take(positions)
+                interest = None
+                if vectors is not None:
+                    heard = torch.from_numpy(self.rng.random(len(positions)) >= config.interest_dropout)
+                    interest = vectors[torch.from_numpy(positions)] * heard[:, None]
+                kept = torch.from_numpy(
+                    (self.rng.random(batch.context.num_events) >= config.history_dropout).astype(np.float32)
+                )
+                trend = torch.from_numpy(self.trend.values)
+                loss = self._loss(batch, interest, trend, torch.from_numpy(self.trend.rows(batch.moments)), kept)
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"Loss is {loss.item()} at epoch {epoch}: lower the learning rate ({learning_rate}) or look "
+                        f"for extreme values in the LTI or text vectors."
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+                optimizer.step()
+            curve.append(self._validation_loss(getattr(self, "validation_interest", None)))
+            if blind or curve[-1] < best:
+                best, best_epoch, best_weights = curve[-1], epoch, _copy(self.model)
+            elif epoch - best_epoch >= config.patience:
+                break
+        self.model.load_state_dict(best_weights)
+        return curve
+
+    def _validation_loss(self, interest: Tensor | None) -> float:
+        if not self.validation.num_examples:
+            return float("inf")
+        total = 0.0
+        with torch.no_grad():
+            for first in range(0, self.validation.num_examples, 1024):
+                positions = np.arange(first, min(first + 1024, self.validation.num_examples))
+                batch = self.validation.take(positions)
+                rows = torch.zeros(len(positions), dtype=torch.int64)
+                part = None if interest is None else interest[torch.from_numpy(positions)]
+                loss = self._loss(batch, part, self.validation_trend[None], rows, None, sampled=False)
+                total += float(loss) * len(positions)
+        return total / self.validation.num_examples
+
+    def _loss(
+        self,
+        batch: Examples,
+        interest: Tensor | None,
+        trend: Tensor,
+        trend_rows: Tensor,
+        kept: Tensor | None,
+        sampled: bool | None = None,
+    ) -> Tensor:
+        """Softmax loss of a batch over the catalogue, or over sampled negatives with logQ when that is large.
+
+        Args:
+            interest: [examples, interest_dim] or None.
+            trend: [grid, 3, num_items], and `trend_rows` [examples] into it.
+            kept: [events] 0/1 input dropout, None reads all.
+        """
+        item_table, history_table = self.model.tables(self.text)
+        num_items = item_table.shape[0]
+        if interest is None:
+            interest = torch.zeros(batch.num_examples, self.model.interest.in_features)
+        users = self.model.users(history_table, batch.context, interest, kept)  # [examples, factors]
+        everybody = self.model.offsets_of(trend)  # [grid, num_items]
+        targets = torch.from_numpy(batch.targets)
+        owners = torch.from_numpy(np.repeat(np.arange(batch.num_examples), np.diff(batch.target_offsets)))
+        seen_owners = torch.from_numpy(batch.context.owners)
+        seen_items = torch.from_numpy(batch.context.items.astype(np.int64))
+        if sampled is None:
+            sampled = num_items > self.config.full_softmax_items
+        positive = (users[owners] * item_table[targets]).sum(dim=1) + everybody[trend_rows[owners], targets]
+        if not sampled:
+            scores = users @ item_table.T + everybody[trend_rows]  # [examples, num_items]
+            hidden = torch.zeros_like(scores, dtype=torch.bool)
+            hidden[:, :FIRST_ITEM] = True
+            if not self.config.include_seen:
+                hidden[seen_owners, seen_items] = True
+            normaliser = scores.masked_fill(hidden, -torch.inf).logsumexp(dim=1)
+            return softmax_loss(positive, torch.from_numpy(batch.shares), owners, normaliser, batch.num_examples)
+        drawn = self.rng.choice(num_items - FIRST_ITEM, self.config.negatives, p=self.negative_share)
+        negatives = torch.from_numpy(drawn + FIRST_ITEM)
+        log_q = torch.from_numpy(np.log(self.negative_share[drawn] * self.config.negatives).astype(np.float32))
+        scores = users @ item_table[negatives].T + everybody[trend_rows][:, negatives] - log_q  # [examples, negatives]
+        # A negative that is one of the example's targets, or was seen, is not one.
+        hidden = torch.zeros(batch.num_examples, num_items, dtype=torch.bool)
+        hidden[owners, targets] = True
+        if not self.config.include_seen:
+            hidden[seen_owners, seen_items] = True
+        among = scores.masked_fill(hidden[:, negatives], -torch.inf).logsumexp(dim=1)  # [examples]
+        # The targets' own mass is known exactly and joins the estimate of the others'.
+        peak = torch.full_like(among, -torch.inf).scatter_reduce(0, owners, positive.detach(), "amax")
+        own = torch.zeros_like(among).index_add(0, owners, torch.exp(positive - peak[owners])).log() + peak
+        normaliser = torch.logaddexp(among, own)
+        return softmax_loss(positive, torch.from_numpy(batch.shares), owners, normaliser, batch.num_examples)
+
+
+def _copy(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
