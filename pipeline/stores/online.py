@@ -1,0 +1,301 @@
+"""
+Feast's SQLite and Redis online stores behind the fence: one compare-and-set for each entity and view.
+
+Values and keys are encoded as Feast does it, so everything of Feast reads them. Beside the values of an entity
+stands its clock (`pipeline.stores.fence`). The comparison and the write are one transaction (SQLite) or one script
+(Redis), so any number of processes may push at once. Every way in passes here: our pushes, Feast's `push`,
+`write_to_online_store` and `materialize`, and its HTTP server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.stores import quick_feast  # noqa: F401  isort: skip
+
+from feast import Entity, FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.helpers import _mmh3, _redis_key, compute_table_id, compute_versioned_name
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pipeline.errors import EngineFailure
+from pipeline.stores.fence import FAR_PAST, Clock, time_of
+
+Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+"""As Feast hands it over: entity, values by feature, event time, created."""
+
+BUSY_TIMEOUT_S = 60.0
+ROWS_A_TRANSACTION = 1000
+KEYS_A_QUERY = 10_000
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """How many rows of a write passed the fence."""
+
+    accepted: int = 0
+    refused: int = 0
+
+    def __add__(self, other: Fenced) -> Fenced:
+        return Fenced(self.accepted + other.accepted, self.refused + other.refused)
+
+
+class FencedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
+    type: Literal["pipeline.stores.online.FencedSqliteOnlineStore"] = "pipeline.stores.online.FencedSqliteOnlineStore"
+
+
+class FencedSqliteOnlineStore(SqliteOnlineStore):
+    """Feast's table for each view, and a table of clocks beside it. WAL, so reading goes on while others write."""
+
+    _local: threading.local | None = None
+
+    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
+        """A connection for each thread of each process: SQLite's may not be shared over a fork."""
+        if self._local is None:
+            self._local = threading.local()
+        if getattr(self._local, "process", None) != os.getpid():
+            path = Path(self._get_db_path(config))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            self._local.connection, self._local.process = connection, os.getpid()
+        return self._local.connection
+
+    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[Row]) -> Fenced:
+        """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
+        connection, result = self._get_conn(config), Fenced()
+        try:
+            for start in range(0, len(rows), ROWS_A_TRANSACTION):
+                result += self._write_together(connection, config, view, rows[start : start + ROWS_A_TRANSACTION])
+        except sqlite3.OperationalError as error:
+            raise EngineFailure(
+                f"The online store refused to write {view.name}: {error}. {result.accepted + result.refused} of "
+                f"{len(rows)} rows were done; push again, what was written is not written twice."
+            ) from error
+        return result
+
+    def _write_together(
+        self, connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: Sequence[Row]
+    ) -> Fenced:
+        table, clocks = _tables(config, view)
+        pass_fence = (
+            f"INSERT INTO {clocks} (entity_key, event_us, known_us) VALUES (?, ?, ?) "
+            "ON CONFLICT (entity_key) DO UPDATE SET event_us = excluded.event_us, known_us = excluded.known_us "
+            "WHERE (excluded.event_us, excluded.known_us) > (event_us, known_us)"
+        )
+        write = (
+            f"INSERT INTO {table} (entity_key, feature_name, value, event_ts, created_ts) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (entity_key, feature_name) DO UPDATE SET "
+            "value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts"
+        )
+        accepted: list[tuple] = []
+        passed = 0
+        with _immediately(connection):
+            for entity, values, event_time, created in rows:
+                clock, key = Clock.of(event_time, created), _entity_key(config, entity)
+                if not connection.execute(pass_fence, (key, clock.event_time, clock.known_at)).rowcount:
+                    continue
+                passed += 1
+                seconds = clock.event_time // 1_000_000, clock.known_at // 1_000_000
+                accepted += [(key, name, value.SerializeToString(), *seconds) for name, value in values.items()]
+            connection.executemany(write, accepted)
+        return Fenced(passed, len(rows) - passed)
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        self.write_fenced(config, table, data)
+        if progress:
+            progress(len(data))
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Values and event time (to the microsecond) of each entity, from one snapshot."""
+        connection, (values, clocks) = self._get_conn(config), _tables(config, table)
+        keys = [_entity_key(config, entity) for entity in entity_keys]
+        found: dict[bytes, tuple[datetime, dict[str, Value]]] = {}
+        for start in range(0, len(keys), KEYS_A_QUERY):
+            part = keys[start : start + KEYS_A_QUERY]
+            rows = connection.execute(
+                f"SELECT entity_key, event_us, feature_name, value FROM {clocks} JOIN {values} USING (entity_key) "
+                f"WHERE entity_key IN ({','.join('?' * len(part))}) ORDER BY entity_key",
+                part,
+            )
+            for key, group in itertools.groupby(rows, key=lambda row: row[0]):
+                served = list(group)
+                features = {name: Value.FromString(value) for _, _, name, value in served}
+                found[key] = (time_of(served[0][1]), features)
+        return [found.get(key, (None, None)) for key in keys]
+
+    def newest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
+        """The newest event time that is served of a view; None where nothing is."""
+        _, clocks = _tables(config, view)
+        newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {clocks}").fetchone()[0]
+        return time_of(newest) if newest is not None else None
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
+        connection = self._get_conn(config)
+        for view in tables_to_keep:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {_tables(config, view)[1]} "
+                "(entity_key BLOB PRIMARY KEY, event_us INTEGER NOT NULL, known_us INTEGER NOT NULL) WITHOUT ROWID"
+            )
+        for view in tables_to_delete:
+            connection.execute(f"DROP TABLE IF EXISTS {_tables(config, view)[1]}")
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        self._get_conn(config).close()
+        self._local = None
+        for ending in ("", "-wal", "-shm"):
+            Path(self._get_db_path(config) + ending).unlink(missing_ok=True)
+
+
+def _tables(config: RepoConfig, view: FeatureView) -> tuple[str, str]:
+    """The quoted names of a view's values and clocks."""
+    name = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
+    return tuple('"' + whole.replace('"', '""') + '"' for whole in (name, f"{name}_clocks"))
+
+
+def _entity_key(config: RepoConfig, entity: EntityKey) -> bytes:
+    return serialize_entity_key(entity, entity_key_serialization_version=config.entity_key_serialization_version)
+
+
+class _immediately:
+    """A transaction that takes the write lock at its start: what was compared cannot change before it is written."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self.connection = connection
+
+    def __enter__(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+class FencedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
+    type: Literal["pipeline.stores.online.FencedRedisOnlineStore"] = "pipeline.stores.online.FencedRedisOnlineStore"
+
+
+# KEYS: the entity's hash. ARGV: seconds to live (0: for ever), then field and value pairs, the clock's first.
+# Clocks are digits of one length, so comparing them as text compares them as times.
+PASS_FENCE = """
+local standing = redis.call('HGET', KEYS[1], ARGV[2])
+if standing and standing >= ARGV[3] then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return 1
+"""
+
+KEEP_LARGEST = """
+local standing = redis.call('GET', KEYS[1])
+if not standing or standing < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
+return 1
+"""
+
+
+class FencedRedisOnlineStore(RedisOnlineStore):
+    """Feast's hash for each entity with one more field a view, its clock. One script call a row, pipelined."""
+
+    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[Row]) -> Fenced:
+        """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
+        if not rows:
+            return Fenced()
+        from redis.exceptions import RedisError
+
+        client, name = self._get_client(config.online_store), _view_name(config, view)
+        pass_fence, keep_largest = client.register_script(PASS_FENCE), client.register_script(KEEP_LARGEST)
+        seconds_to_live = config.online_store.key_ttl_seconds or 0
+        fields = {feature.name: _mmh3(f"{name}:{feature.name}") for feature in view.features}
+        accepted, done = 0, 0
+        try:
+            for start in range(0, len(rows), ROWS_A_TRANSACTION):
+                part = rows[start : start + ROWS_A_TRANSACTION]
+                with client.pipeline(transaction=False) as pipe:
+                    for entity, values, event_time, created in part:
+                        clock = Clock.of(event_time, created)
+                        pairs = [f"_clock:{name}", clock.digits(), f"_ts:{name}", _timestamp(clock.event_time)]
+                        for feature, value in values.items():
+                            pairs += [fields[feature], value.SerializeToString()]
+                        pass_fence(keys=[_hash_key(config, entity)], args=[seconds_to_live, *pairs], client=pipe)
+                    passed = pipe.execute()
+                accepted, done = accepted + sum(passed), done + len(part)
+                newest = max(Clock.of(event_time, created) for _, _, event_time, created in part)
+                keep_largest(keys=[_newest_key(config, name)], args=[newest.digits()])
+        except RedisError as error:
+            raise EngineFailure(
+                f"The online store refused to write {view.name}: {error}. {done} of {len(rows)} rows were done; "
+                "push again, what was written is not written twice."
+            ) from error
+        return Fenced(accepted, len(rows) - accepted)
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        self.write_fenced(config, table, data)
+        if progress:
+            progress(len(data))
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
+    def newest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
+        """The newest event time that was pushed of a view; None where nothing was."""
+        digits = self._get_client(config.online_store).get(_newest_key(config, _view_name(config, view)))
+        return time_of(int(digits[:20]) - FAR_PAST) if digits else None
+
+    def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
+        super().delete_table(config, table)
+        client, name = self._get_client(config.online_store), _view_name(config, table)
+        for key in client.scan_iter(b"*" + config.project.encode()):
+            client.hdel(key, f"_clock:{name}")
+        client.delete(_newest_key(config, name))
+
+
+def _view_name(config: RepoConfig, view: FeatureView) -> str:
+    return compute_versioned_name(view, config.registry.enable_online_feature_view_versioning)
+
+
+def _hash_key(config: RepoConfig, entity: EntityKey) -> bytes:
+    version = config.entity_key_serialization_version
+    return _redis_key(config.project, entity, entity_key_serialization_version=version)
+
+
+def _newest_key(config: RepoConfig, view_name: str) -> str:
+    return f"newest:{config.project}:{view_name}"
+
+
+def _timestamp(microseconds: int) -> bytes:
+    stamp = Timestamp()
+    stamp.FromMicroseconds(microseconds)
+    return stamp.SerializeToString()
