@@ -30,6 +30,7 @@ from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord
 from pipeline.stores.locks import alone
+from pipeline.stores.pushed import PushedRows
 from pipeline.stores.tables import Committed, Lake, newest_versions
 
 log = get_logger(__name__)
@@ -52,6 +53,26 @@ class BuiltFeatures(BaseModel):
     """Rows of later days that were restated because a day before them changed."""
     changed: bool
     versions: dict[str, int]
+
+
+class PublishedFeatures(BaseModel):
+    """One day, offline and online."""
+
+    model_config = ConfigDict(frozen=True)
+
+    built: BuiltFeatures
+    pushed: tuple[PushedRows, ...]
+
+
+def publish_features(day: Day, settings: Settings, known_at: datetime) -> PublishedFeatures:
+    """Build one day and push it online. Twice is the same as once, also after a crash between the two.
+
+    Raises:
+        LogsMissing: no event was ever published. Worth a retry.
+        NotFound: the feature definitions were not applied.
+        EngineFailure: the online store did not answer. Worth a retry.
+    """
+    return PublishedFeatures(built=build_features(day, settings, known_at), pushed=push_features(day, settings))
 
 
 def build_features(day: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
@@ -96,6 +117,30 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     )
     log.info("features built", **built.model_dump())
     return built
+
+
+def push_features(first: Day, settings: Settings, last: Day | None = None) -> tuple[PushedRows, ...]:
+    """Push the newest row of every user who was active from `first` to `last` (default: that one day).
+
+    A user's newest row may lie after `last`: then it is that one that is offered, and refused where it is served.
+
+    Raises:
+        NotFound: the feature definitions were not applied.
+        EngineFailure: the online store did not answer. Worth a retry.
+    """
+    # Imported here: Feast takes seconds to load, and building needs none of it.
+    from pipeline.stores.feature_store import push_online
+
+    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    pushed = []
+    for table in (SEQUENCE_FEATURES, INTEREST_WINDOWS):
+        users = lake.scan(table, first, last or first).select("user_id").unique()
+        rows = lake.scan(table, first).join(users, on="user_id", how="semi")
+        newest = rows.group_by("user_id").agg(pl.col("event_timestamp").max())
+        newest = rows.join(newest, on=["user_id", "event_timestamp"], how="semi")
+        pushed.append(push_online(settings, table.name, newest.collect()))
+    log.info("features pushed", partition=first.key, pushed=[rows.model_dump() for rows in pushed])
+    return tuple(pushed)
 
 
 class _Restated(BaseModel):

@@ -13,6 +13,7 @@ import importlib
 import os
 import shutil
 import sys
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from feast.feature_view import DUMMY_ENTITY
 from feast.project import Project
 from feast.repo_contents import RepoContents
 from feast.utils import _convert_arrow_to_proto
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import TABLES, Table
 from pipeline.errors import ContractViolation, NotFound
@@ -35,23 +35,12 @@ from pipeline.settings import Settings
 from pipeline.stores.declarations import CREATED, EVENT_TIME, declared_with
 from pipeline.stores.locks import alone
 from pipeline.stores.online import Fenced
+from pipeline.stores.pushed import PushedRows
 
 REPO = Path(__file__).parents[2] / "feature_repo"
 PROJECT = "interest"
 ROWS_AT_ONCE = 2000
 """Rows that are encoded before they are written, so that memory does not grow with a push."""
-
-
-class PushedRows(BaseModel):
-    """What became of a push. `rows` counts entities: of several rows of one, only the newest is pushed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    view: str
-    rows: int
-    accepted: int
-    refused: int
-    """Not newer than what is served."""
 
 
 def feature_store_yaml(settings: Settings) -> Path:
@@ -139,6 +128,13 @@ def push_online(settings: Settings, view: str, frame: pl.DataFrame) -> PushedRow
         encoded = _convert_arrow_to_proto(part.rechunk().to_arrow(), feature_view, keys) if part.height else []
         fenced += online.write_fenced(store.config, feature_view, encoded)
     return PushedRows(view=view, rows=newest.height, accepted=fenced.accepted, refused=fenced.refused)
+
+
+def newest_online(settings: Settings) -> dict[str, datetime | None]:
+    """By applied view, the newest event time that is served; None where nothing was pushed yet."""
+    store = open_feature_store(settings)
+    views = sorted(store.list_feature_views(allow_cache=True), key=lambda view: view.name)
+    return {view.name: store.provider.online_store.newest(store.config, view) for view in views}
 
 
 def _view(store: FeatureStore, name: str):

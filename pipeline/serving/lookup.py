@@ -1,0 +1,112 @@
+"""
+Look one user up in the online store, through one feature service.
+
+Every answer says of each view from when it is, how old it is now, and which model and space it belongs to. A user
+whom nobody has seen is an answer (`not_found`), not an error.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pipeline.stores import quick_feast  # noqa: F401  isort: skip
+
+from feast import FeatureService, FeatureStore
+from feast.errors import FeastObjectNotFoundException
+from feast.type_map import feast_value_type_to_python_type
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.contracts import MAX_ID_LENGTH
+from pipeline.errors import NotFound, UserMistake
+from pipeline.settings import Settings
+from pipeline.stores.feature_store import open_feature_store
+
+USER = "user_id"
+Status = Literal["found", "not_found"]
+
+
+class ViewAnswer(BaseModel):
+    """What one view serves of a user. Without a row everything but the status is empty."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Status
+    event_time: datetime | None = None
+    age_seconds: float | None = None
+    is_expired: bool = False
+    """Older than the view's time to live: the owner does not stand for it any more."""
+    model_version: int | None = None
+    space_id: str | None = None
+    values: dict[str, Any] = {}
+
+
+class Lookup(BaseModel):
+    """What a service serves of a user; found when at least one of its views has a row."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+    service: str
+    status: Status
+    views: dict[str, ViewAnswer]
+
+
+def look_up(settings: Settings, user_id: str, service: str, now: datetime) -> Lookup:
+    """What is served of a user at `now`.
+
+    Raises:
+        NotFound: no such service; the message names those that exist.
+        UserMistake: an id that no log can carry.
+        EngineFailure: the online store did not answer. Worth a retry.
+    """
+    if not 0 < len(user_id) <= MAX_ID_LENGTH:
+        raise UserMistake(f"A user id has 1 to {MAX_ID_LENGTH} characters, not {len(user_id)}.")
+    store = open_feature_store(settings)
+    found = _service(store, service)
+    response = store.get_online_features(features=found, entity_rows=[{USER: user_id}], full_feature_names=True).proto
+    served = {
+        name: (feast_value_type_to_python_type(result.values[0]), _time_of(result.event_timestamps[0]))
+        for name, result in zip(response.metadata.feature_names.val, response.results, strict=True)
+    }
+    views = {}
+    for projection in found.feature_view_projections:
+        time_to_live = store.get_feature_view(projection.name, allow_registry_cache=True).ttl
+        names = {feature.name: f"{projection.name_to_use()}__{feature.name}" for feature in projection.features}
+        views[projection.name] = _answer({name: served[full] for name, full in names.items()}, time_to_live, now)
+    is_found = any(answer.status == "found" for answer in views.values())
+    return Lookup(user_id=user_id, service=service, status="found" if is_found else "not_found", views=views)
+
+
+def _service(store: FeatureStore, name: str) -> FeatureService:
+    try:
+        return store.get_feature_service(name, allow_cache=True)
+    except (FeastObjectNotFoundException, FileNotFoundError) as error:
+        known = ", ".join(sorted(service.name for service in store.list_feature_services(allow_cache=True)))
+        hint = f"Services: {known}." if known else "No definitions are applied yet; run `interest doctor --repair`."
+        raise NotFound(f"Feature service {name!r} does not exist. {hint}") from error
+
+
+def _answer(
+    served: dict[str, tuple[Any, datetime | None]], time_to_live: timedelta | None, now: datetime
+) -> ViewAnswer:
+    event_time = next((moment for _, moment in served.values() if moment is not None), None)
+    if event_time is None:
+        return ViewAnswer(status="not_found")
+    values = {name: value for name, (value, _) in served.items()}
+    age = now - event_time
+    return ViewAnswer(
+        status="found",
+        event_time=event_time,
+        age_seconds=age.total_seconds(),
+        is_expired=bool(time_to_live) and age > time_to_live,
+        model_version=values.get("model_version"),
+        space_id=values.get("space_id"),
+        values=values,
+    )
+
+
+def _time_of(stamp: Timestamp) -> datetime | None:
+    """Feast says 1970 where it has nothing."""
+    return stamp.ToDatetime(tzinfo=UTC) if stamp.ToMicroseconds() else None
