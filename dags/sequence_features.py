@@ -1,5 +1,5 @@
 """
-Builds one day of `sequence_features` and `interest_windows` from the day's published events.
+Builds one day of `sequence_features` and `interest_windows` from the day's published events, and pushes it online.
 
 A row holds what was known of a user at the end of the day, so each day stands on the one before it: runs are
 made one at a time, in the order in which the days were published. Safe to run again.
@@ -31,9 +31,9 @@ def sequence_features():
         from pipeline.observability import facts_of
         from pipeline.partitions import Day, utc_now
         from pipeline.settings import Settings
-        from pipeline.steps.sequence_features import build_features
+        from pipeline.steps.sequence_features import publish_features
 
-        return facts_of(build_features(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+        return facts_of(publish_features(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
 
     build()
 
