@@ -12,6 +12,8 @@ from datetime import datetime
 
 from pipeline.report.page import Interval, ModelReport, ScoreRow
 
+CHAMPION = "champion"
+"""The name of the serving version in a comparison."""
 PLACEBO_NAMES = {
     "own": "own vector",
     "another": "another user's vector",
@@ -32,9 +34,9 @@ def model_report(
     """One model's section; `decision` and what follows come from the ledger, where the decision is recorded."""
     comparison = evaluation.get("comparison") or (evaluation if "table" in evaluation else {})
     judged = evaluation.get("decision") or evaluation.get("gate") or {}
-    champion = judged.get("champion")
-    challenger = judged.get("challenger") or model
-    metrics, rows = _rows(comparison, {challenger: "challenger", champion: "champion"})
+    standing = evaluation.get("champion_version")
+    names = {CHAMPION: f"{model} version {standing}"} if standing is not None else {}
+    metrics, rows = _rows(comparison, {model: "challenger", CHAMPION: "champion"}, names)
     placebo_metrics, placebo = _rows(evaluation.get("placebo") or {}, {"own": "challenger"}, PLACEBO_NAMES)
     facts = comparison.get("facts", {})
     if not decision and "promote" in judged:
@@ -74,5 +76,7 @@ def _rows(
 
 def _interval(cell: Mapping) -> Interval:
     """NaN where the evaluation has null: nobody had a value."""
-    value, low, high = (float("nan") if cell.get(name) is None else float(cell[name]) for name in ("mean", "low", "high"))
+    value, low, high = (
+        float("nan") if cell.get(name) is None else float(cell[name]) for name in ("mean", "low", "high")
+    )
     return Interval(value, low, high)

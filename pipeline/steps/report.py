@@ -27,7 +27,6 @@ from pipeline.contracts import (
     Table,
 )
 from pipeline.errors import UnreadableFile
-from pipeline.observability import get_logger
 from pipeline.partitions import Day
 from pipeline.report.evaluations import model_report
 from pipeline.report.migration import Mix, Mover, most_moved, population_mix
@@ -35,8 +34,6 @@ from pipeline.report.page import DayQuality, ModelReport, Report, TableFreshness
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, Promotion
 from pipeline.stores.tables import Lake
-
-log = get_logger(__name__)
 
 MODELS = ("interest_evolution", "collaborative_filter")
 MOVERS = 8
@@ -72,7 +69,7 @@ def write_report(settings: Settings, known_at: datetime, out: Path | None = None
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(page)
     temporary.replace(path)
-    written = WrittenReport(
+    return WrittenReport(
         path=str(path),
         bytes=len(page),
         days=len(report.days),
@@ -80,8 +77,6 @@ def write_report(settings: Settings, known_at: datetime, out: Path | None = None
         models=len(report.models),
         movers=len(report.movers),
     )
-    log.info("report written", **written.model_dump())
-    return written
 
 
 def collect_facts(settings: Settings, known_at: datetime) -> Report:
@@ -109,11 +104,11 @@ def quality_of(record: PartitionRecord) -> DayQuality:
     counts = record.counts
     published = counts.get("published", 0)
     quarantined, duplicates = counts.get("quarantined", 0), counts.get("duplicates", 0)
-    found = record.details.get("warnings", ())
+    found = [*record.details.get("failures", ()), *record.details.get("warnings", ())]
     return DayQuality(
         day=Day.parse(record.partition),
         state=record.state,
-        rows_in=counts.get("rows_in", published + quarantined + duplicates),
+        rows_in=counts.get("read", published + quarantined + duplicates),
         published=published,
         quarantined=quarantined,
         duplicates=duplicates,

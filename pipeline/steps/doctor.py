@@ -1,0 +1,286 @@
+"""
+The check-up of a home: what is there, what was expected, what to do about it.
+
+It reads; only `repair` writes, and it repairs what can be made again from the truth: the ledger, and leftovers.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError
+
+import pipeline
+from pipeline.contracts import PARTITION_COLUMN, TABLES
+from pipeline.errors import EngineFailure, InterestError
+from pipeline.settings import Settings
+from pipeline.steps.findings import Diagnosis, Finding, error, fine, warning
+from pipeline.steps.ledger_rebuild import disagreements, rebuild_ledger
+from pipeline.stores.ledger import Ledger
+from pipeline.stores.registered import registered_versions
+from pipeline.stores.tables import Lake
+
+PACKAGE = "interest"
+LOCK = Path(pipeline.__file__).parents[1] / "requirements.lock"
+PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[[^\]]*\])?==(?P<version>[^\s;]+)")
+LITTLE_SPACE, NO_SPACE = 5 * 2**30, 2**29
+LEFTOVERS = ("*.tmp", ".*.tmp", "*.draft", ".draft*")
+AN_HOUR = 3600.0
+MODELS = ("interest_evolution", "collaborative_filter")
+REPAIR = "interest doctor --repair"
+
+
+def check_home(settings: Settings, known_at: datetime, repair: bool = False) -> Diagnosis:
+    """Look at everything in a home; with `repair`, mend the ledger and remove leftovers first."""
+    repaired = tuple(_repair(settings, known_at)) if repair else ()
+    findings: list[Finding] = []
+    for name, check in _CHECKS.items():
+        try:
+            findings += check(settings, known_at)
+        except InterestError as trouble:
+            findings.append(error(name, str(trouble), "an answer", "See the message."))
+        except Exception as trouble:  # One broken part must not hide the others: that is what a check-up is for.
+            findings.append(error(name, f"{type(trouble).__name__}: {trouble}", "an answer", "Look at the named part."))
+    return Diagnosis(subject=str(settings.place("")), findings=tuple(findings), repaired=repaired)
+
+
+def _python(_settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    try:
+        wanted = metadata(PACKAGE).get("Requires-Python") or ""
+    except PackageNotFoundError:
+        yield warning("python", f"{PACKAGE} is not installed", "an installed package", "Run `make setup`.")
+        return
+    if SpecifierSet(wanted).contains(found):
+        yield fine("python", found)
+    else:
+        yield error("python", found, wanted, "Make the environment again with a Python that fits: `make clean setup`.")
+
+
+def _packages(_settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    """What the package declares must be installed; what the lock pins should be that version."""
+    try:
+        declared = [Requirement(text) for text in requires(PACKAGE) or ()]
+    except PackageNotFoundError:
+        return
+    wrong = [fault for need in declared if (fault := _fault_of(need))]
+    for fault in wrong:
+        yield error("packages", fault, "what pyproject.toml declares", "Run `make setup`.")
+    other = [
+        text
+        for name, pin in _pins()
+        if (found := _installed(name)) != pin
+        for text in [f"{name} {found or 'absent'}, locked {pin}"]
+    ]
+    if other:
+        shown = "; ".join(other[:5]) + (f"; and {len(other) - 5} more" if len(other) > 5 else "")
+        yield warning("packages", shown, "the versions of requirements.lock", "Run `make setup`.")
+    if not wrong and not other:
+        yield fine("packages", f"{len(declared)} declared packages are installed as they should be")
+
+
+def _fault_of(need: Requirement) -> str | None:
+    if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+        return None
+    found = _installed(need.name)
+    if found is None:
+        return f"{need.name} is not installed"
+    return None if need.specifier.contains(found, prereleases=True) else f"{need.name} {found} is not {need.specifier}"
+
+
+def _pins() -> list[tuple[str, str]]:
+    if not LOCK.is_file():
+        return []
+    lines = (PINNED.match(line) for line in LOCK.read_text(encoding="utf-8").splitlines())
+    return [(match["name"], match["version"]) for match in lines if match]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _home(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    home = settings.place("")
+    if not home.is_dir():
+        yield warning("home", f"{home} does not exist", "a home folder", "`interest run` or `interest load` makes it.")
+        return
+    try:
+        with tempfile.TemporaryFile(dir=home):
+            yield fine("home", f"{home} can be written")
+    except OSError as trouble:
+        remedy = "Give this user the right to write, or choose another with --home."
+        yield error("home", f"{home} cannot be written: {trouble.strerror}", "a folder that can be written", remedy)
+    free = shutil.disk_usage(home).free
+    if free < LITTLE_SPACE:
+        level = error if free < NO_SPACE else warning
+        yield level("disk", f"{free / 2**30:.1f} GB free", "5 GB or more", "Make room, or move the home with --home.")
+    else:
+        yield fine("disk", f"{free / 2**30:,.0f} GB free")
+
+
+def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    for table in TABLES:
+        if not lake.exists(table):
+            continue
+        try:
+            stored = lake.stored_schema(table)
+        except Exception as trouble:  # Delta, Arrow and Polars each have errors of their own for a damaged table.
+            yield error(
+                f"table {table.name}",
+                f"cannot be opened: {trouble}",
+                "a readable Delta table",
+                f"Restore {lake.path(table)} from a backup, or remove it and run its days again.",
+            )
+            continue
+        expected = table.schema | ({PARTITION_COLUMN: stored.get(PARTITION_COLUMN)} if table.daily else {})
+        wrong = [f"{n}: {stored.get(n) or 'absent'}, contract {t}" for n, t in expected.items() if stored.get(n) != t]
+        extra = [name for name in stored if name not in expected]
+        if wrong or extra:
+            facts = "; ".join([*wrong, *(f"{name}: not in the contract" for name in extra)])
+            yield error(
+                f"table {table.name}",
+                facts,
+                f"contract {table.version}",
+                "The contract changed after the table was written: restate its days with `interest backfill`.",
+            )
+        else:
+            yield fine(f"table {table.name}", f"version {lake.version(table)}, as its contract says")
+
+
+def _ledger(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    holds_rows = any(lake.exists(table) for table in TABLES)
+    try:
+        ledger = Ledger(settings.ledger_url)
+        found, newest = ledger.revisions()
+        if found == newest:
+            differing = disagreements(lake, ledger)
+    except (EngineFailure, DatabaseError, sqlite3.DatabaseError) as trouble:
+        yield error("ledger", f"cannot be read: {trouble}", "a ledger", f"Rebuild it from the tables: {REPAIR}")
+        return
+    if found is None and not holds_rows:
+        yield fine("ledger", "none yet, and no table either")
+    elif found != newest:
+        what = f"schema {found or 'none'}"
+        yield error("ledger", what, f"schema {newest}", f"Migrate it, and fill it from the tables: {REPAIR}")
+    elif differing:
+        shown = "; ".join(f"{d.table} {d.partition}: ledger {d.in_ledger}, table {d.in_table}" for d in differing[:3])
+        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+        yield error("ledger", shown + more, "the same in ledger and tables", _remedy(differing))
+    else:
+        yield fine("ledger", f"schema {found}; agrees with the tables")
+
+
+def _remedy(differing: list) -> str:
+    lost = sorted({d.table for d in differing if d.in_table == "0 rows"})
+    again = f" Rows of {', '.join(lost)} are gone: run those days again with `interest backfill`." if lost else ""
+    return f"Rebuild the ledger from the tables: {REPAIR}.{again}"
+
+
+def _feast(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    registry = settings.feast_registry_url
+    if "://" not in registry and not Path(registry).is_file():
+        is_begun = settings.place("lake").is_dir()
+        level = warning if is_begun else (lambda *_: fine("feast", "nothing is loaded yet, so nothing is applied"))
+        yield level("feast", "no registry", "applied definitions", "`interest up` or `interest run` applies them.")
+        return
+    from pipeline.stores.feature_store import open_feature_store
+
+    views = sorted(view.name for view in open_feature_store(settings).list_feature_views())
+    if views:
+        yield fine("feast", f"{len(views)} feature views are applied")
+    else:
+        yield error("feast", "no feature view", "applied definitions", "`interest up` applies them.")
+
+
+def _registry(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
+    versions = registered_versions(settings, MODELS)
+    yield fine("mlflow", f"{len(versions)} model versions at {_without_password(settings.mlflow_uri)}")
+
+
+def _leftovers(settings: Settings, known_at: datetime) -> Iterator[Finding]:
+    left = leftovers(settings, known_at)
+    if left:
+        shown = ", ".join(str(path.relative_to(settings.place(""))) for path in left[:5])
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        yield warning("leftovers", shown + more, "nothing that a crash left behind", f"Remove them: {REPAIR}")
+    else:
+        yield fine("leftovers", "none")
+
+
+def leftovers(settings: Settings, known_at: datetime) -> list[Path]:
+    """Drafts that nobody finished for an hour, and checkpoints of trainings that are registered."""
+    home = settings.place("")
+    drafts = {
+        path for pattern in LEFTOVERS for path in home.rglob(pattern) if "lake" not in path.relative_to(home).parts[:1]
+    }
+    old = [path for path in drafts if known_at.timestamp() - path.lstat().st_mtime > AN_HOUR]
+    done = {entry.version.run_key for entry in registered_versions(settings, MODELS)}
+    kept = [path for path in home.glob("models/*@*/checkpoints") if path.parent.name in done]
+    return sorted({*old, *kept})
+
+
+def _repair(settings: Settings, known_at: datetime) -> Iterator[str]:
+    if moved := _set_aside_if_broken(settings, known_at):
+        yield f"moved the unreadable ledger to {moved}"
+    before = list(_ledger(settings, known_at))
+    if any(finding.severity == "error" for finding in before):
+        rebuilt = rebuild_ledger(settings)
+        bare = f", {rebuilt.without_note} of them counted from the rows" if rebuilt.without_note else ""
+        yield f"rebuilt the ledger: {rebuilt.partitions} partitions{bare}, {rebuilt.promotions} promotions"
+    for path in leftovers(settings, known_at):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        yield f"removed {path.relative_to(settings.place(''))}"
+
+
+def _set_aside_if_broken(settings: Settings, known_at: datetime) -> Path | None:
+    """A damaged SQLite file is kept for whoever wants to look at it; a new one takes its place."""
+    url = make_url(settings.ledger_url)
+    if url.get_backend_name() != "sqlite" or not url.database or not Path(url.database).is_file():
+        return None
+    try:
+        Ledger(settings.ledger_url).partitions()
+    except EngineFailure:
+        return None  # It answers as a database; a missing table is migrated.
+    except (DatabaseError, sqlite3.DatabaseError):
+        pass
+    else:
+        return None
+    standing = Path(url.database)
+    aside = standing.with_name(f"{standing.name}.broken-{int(known_at.timestamp())}")
+    for ending in ("", "-wal", "-shm"):
+        file = Path(f"{standing}{ending}")
+        if file.exists():
+            file.replace(f"{aside}{ending}")
+    return aside
+
+
+def _without_password(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
+
+
+_CHECKS: dict[str, Callable[[Settings, datetime], Iterator[Finding]]] = {
+    "python": _python,
+    "packages": _packages,
+    "home": _home,
+    "tables": _tables,
+    "ledger": _ledger,
+    "feast": _feast,
+    "mlflow": _registry,
+    "leftovers": _leftovers,
+}
