@@ -18,6 +18,8 @@ from threadpoolctl import threadpool_limits
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
 from pipeline.models.recommender import mask_special_items
 
+ITEMS_AT_ONCE = 1024
+
 
 def interactions(histories: Histories, num_items: int, counts: bool = False) -> sparse.csr_matrix:
     """float32 [users, num_items]: 1 where the user had the item, or how often; padding and unknown items left out."""
@@ -88,18 +90,18 @@ class ItemKNN:
     def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> ItemKNN:
         matrix = interactions(histories, catalogue.num_items)
         users = np.asarray(matrix.sum(axis=0)).ravel()  # [num_items]
-        both = (matrix.T @ matrix).tocsr()
-        both.setdiag(0)
-        both.eliminate_zeros()
-        owners = np.repeat(np.arange(catalogue.num_items), np.diff(both.indptr))
-        both.data /= np.sqrt(users[owners] * users[both.indices]) + self.shrinkage
-        order = np.lexsort((both.indices, -both.data, owners))  # nearest first, equals by item
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order)) - both.indptr[owners]
-        kept = rank < self.neighbours
-        self.similarity = sparse.csr_matrix(
-            (both.data[kept], (owners[kept], both.indices[kept])), shape=both.shape, dtype=np.float32
-        )
+        columns = matrix.tocsc()
+        parts = []
+        for first in range(0, catalogue.num_items, ITEMS_AT_ONCE):  # dense in slices: memory is bounded
+            rows = np.arange(first, min(first + ITEMS_AT_ONCE, catalogue.num_items))
+            both = np.asarray((columns[:, rows].T @ matrix).todense(), dtype=np.float32)
+            both[np.arange(len(rows)), rows] = 0.0
+            both /= np.sqrt(users[rows])[:, None] * np.sqrt(users)[None, :] + self.shrinkage
+            if self.neighbours < catalogue.num_items:
+                border = np.partition(both, -self.neighbours, axis=1)[:, -self.neighbours]
+                both[both < border[:, None]] = 0.0  # equals at the border all stay, so no order decides
+            parts.append(sparse.csr_matrix(both))
+        self.similarity = sparse.vstack(parts, format="csr")
         self.popularity = log_popularity(histories, catalogue.num_items)
         return self
 

@@ -35,7 +35,7 @@ class CollaborativeFilterConfig:
     """What is saved with the weights. Every field changes something."""
 
     factors: int = 32
-    start_size: float = 2.0
+    start_size: float = 1.0
     """largest norm of a factor at a start from ALS"""
     context_length: int = 200
     """newest events that are read of a history"""
@@ -129,10 +129,10 @@ class CollaborativeFilter:
             model.history_factors.copy_(tables[1].clone())
         model.text_to_item = model.text_to_history = None  # now part of the factors
         self.model = model.eval()
-        return self.know_trend(histories, as_of)
+        return self.observe(histories, as_of)
 
-    def know_trend(self, histories: Histories, as_of: datetime) -> CollaborativeFilter:
-        """Read the popularity of `as_of` from everybody's events before it; weights stay as they are."""
+    def observe(self, histories: Histories, as_of: datetime) -> CollaborativeFilter:
+        """Let the popularity part know all users' events before `as_of`; weights stay as they are."""
         self.trend = trend_at(histories, self.catalogue.num_items, as_of)
         return self
 
