@@ -1,0 +1,113 @@
+"""
+The landing folder: where the collector, or `interest load`, drops the files of a day.
+
+    <landing>/behavior_events/2026-03-01/*.parquet|csv|jsonl     the day's files, read together
+    <landing>/behavior_events/2026-03-01/_no_events              says that the day is complete and empty
+    <landing>/_loads/<name>.json                                 what `interest load` brought, and from where
+
+A file whose name begins with `_` or `.` is not data: write to such a name, then rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.contracts import BEHAVIOR_EVENTS
+from pipeline.errors import BadPartition, BadSetting
+from pipeline.partitions import Day
+
+NO_EVENTS = "_no_events"
+
+
+class Landing:
+    """The files of every day below one folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.events = folder / BEHAVIOR_EVENTS.name
+
+    def days(self) -> list[Day]:
+        """The days that the collector has delivered, also those without an event."""
+        found = []
+        for entry in self.events.iterdir() if self.events.is_dir() else ():
+            try:
+                found.append(Day.parse(entry.name))
+            except BadPartition:
+                continue
+        return sorted(day for day in found if self.files(day) or self.says_empty(day))
+
+    def files(self, day: Day) -> list[Path]:
+        """The data files of a day, by name."""
+        place = self.events / day.key
+        entries = place.iterdir() if place.is_dir() else ()
+        return sorted(entry for entry in entries if entry.is_file() and not entry.name.startswith(("_", ".")))
+
+    def says_empty(self, day: Day) -> bool:
+        """Whether somebody who knows the log says that this day has no event."""
+        return (self.events / day.key / NO_EVENTS).is_file()
+
+    def relative(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
+
+    def put(self, day: Day, name: str, rows: pl.DataFrame) -> bool:
+        """Make `rows` the content of one file of a day; False where it says the same already, whenever it came."""
+        place = self.events / day.key / f"{name}.parquet"
+        said = [column for column in rows.columns if column != "ingested_at"]
+        if place.is_file() and pl.read_parquet(place, columns=said).equals(rows.select(said)):
+            return False
+        scratch = place.with_name(f"_{name}.{os.getpid()}.parquet")
+        self._make(place.parent)
+        rows.write_parquet(scratch)
+        scratch.replace(place)
+        return True
+
+    def say_empty(self, day: Day, why: str) -> None:
+        place = self.events / day.key / NO_EVENTS
+        if not place.is_file():
+            self._make(place.parent)
+            place.write_text(why + "\n", encoding="utf-8")
+
+    def take_back(self, name: str, keep: set[Day] = frozenset()) -> int:
+        """Remove an earlier load's files, except those of `keep`; gives back how many."""
+        removed = 0
+        for file in self.events.glob(f"*/{name}.parquet"):
+            if Day.parse(file.parent.name) not in keep:
+                file.unlink()
+                removed += 1
+        return removed
+
+    def load_record(self, name: str) -> dict | None:
+        """What was written down about an earlier load; None where there was none, or it did not end."""
+        place = self.folder / "_loads" / f"{name}.json"
+        return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
+
+    def record_load(self, name: str, record: dict) -> None:
+        place = self.folder / "_loads" / f"{name}.json"
+        self._make(place.parent)
+        scratch = place.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+        scratch.replace(place)
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSetting(
+                f"The landing folder {self.folder} cannot be written: {error.strerror}. "
+                "Correct `stores.landing` or the rights of the folder."
+            ) from error
+
+
+def load_name(file: Path) -> str:
+    """A name for the content of a file: the same wherever it lies, another as soon as a byte differs."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in file.stem)[:60].lstrip("_.") or "log"
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return f"{stem}-{digest.hexdigest()[:8]}"
