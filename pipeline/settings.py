@@ -65,7 +65,7 @@ class Quality(Group):
         default=Thresholds(warn=0.50, fail=1.0), description="Rows without a `value` / rows published."
     )
     volume_drop: Thresholds = Field(
-        default=Thresholds(warn=0.80, fail=0.995), description="1 - rows / median rows of the last weeks."
+        default=Thresholds(warn=0.90, fail=0.999), description="1 - rows / median rows of the last weeks."
     )
     volume_rise: Thresholds = Field(
         default=Thresholds(warn=5.0, fail=50.0), description="rows / median rows of the last weeks."
@@ -192,6 +192,10 @@ class Airflow(Group):
     executor: str = Field(default="LocalExecutor", description="Airflow's executor, by its own name.")
     parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
     dags: str = Field(default="", description="Folder of Dags; empty for the one beside the package.")
+    scheduled: bool = Field(
+        default=False,
+        description="Whether every midnight (UTC) starts the day that has ended; off where logs are loaded by hand.",
+    )
     database: str = Field(default="", description="SQLAlchemy URL of Airflow's metadata; empty for SQLite at home.")
     broker: str = Field(default="", description="URL of Celery's broker, where the executor is Celery's.")
 
