@@ -14,7 +14,13 @@ from pipeline.errors import NEVER_RETRIED
 
 
 @dag(
-    schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+    schedule=CronPartitionTimetable(
+        "0 0 * * *",
+        timezone="UTC",
+        run_offset=-1,
+        key_format="%Y-%m-%d",
+        run_immediately=timedelta(0),  # a new installation begins at the next midnight, not with yesterday
+    ),
     catchup=False,
     max_active_runs=1,  # days are published in order: the checks of a day compare it with the weeks before
     default_args={

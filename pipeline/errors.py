@@ -13,6 +13,7 @@ The errors of the platform, in one tree. They are raised low, with facts, and tr
     │   └── UnbalancedCounts      exit 3   HTTP 422   rows in != published + quarantined + duplicates
     ├── LogsMissing               exit 4   HTTP 503   the collector has not delivered; worth a retry
     ├── EngineFailure             exit 5   HTTP 503   a tool broke, the data is not at fault; worth a retry
+    │   └── RunFailed             exit 5   HTTP 503   a scheduled run failed; carries the end of its task's log
     └── UnsafeModel               exit 6   HTTP 500   a pickle, a changed byte, an unknown file; never retried
 
 A message says what was found, what was expected, what is safe now and what to do.
@@ -75,6 +76,12 @@ class LogsMissing(InterestError):
 class EngineFailure(InterestError):
     exit_code = 5
     http_status = 503
+
+
+class RunFailed(EngineFailure):
+    def __init__(self, message: str, log: list[str]):
+        super().__init__(message)
+        self.log = log
 
 
 class UnsafeModel(InterestError):

@@ -1,0 +1,177 @@
+"""Bring the embedded Airflow and the servers beside it up, healthy, and down again."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import BadSetting, EngineFailure
+from pipeline.settings import Settings
+from pipeline.stack import processes
+from pipeline.stack.airflow_api import AirflowApi
+from pipeline.stack.environment import airflow_url, dags_folder, stack_environment, write_policy
+from pipeline.stack.processes import Service
+from pipeline.stack.secrets import write_private
+
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+HEALTHY_WITHIN = 180.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server of the stack is found."""
+
+    name: str
+    url: str
+
+
+def start_airflow(settings: Settings, say: Say) -> bool:
+    """Start Airflow and wait until it is healthy and has parsed the Dags. False where it was up before.
+
+    Raises:
+        BadSetting: its port is taken.
+        EngineFailure: a part of it died or did not become healthy; everything is stopped again.
+    """
+    alive = processes.running(settings)
+    if all(name in alive for name in AIRFLOW) and not AirflowApi(settings).unhealthy():
+        return False
+    processes.stop(settings, list(AIRFLOW))
+    require_free(settings, settings.airflow.port, "airflow.port")
+    environment = stack_environment(settings)
+    _migrate(settings, environment)
+    say(f"starting Airflow at {airflow_url(settings)}")
+    write_policy(settings)
+    try:
+        _start_in_order(settings, environment)
+        _wait_healthy(settings)
+    except BaseException:
+        processes.stop(settings, list(AIRFLOW))
+        raise
+    return True
+
+
+def start_servers(settings: Settings, say: Say) -> list[Address]:
+    """Start MLflow's and Feast's servers where they are not up. Returns where to find them."""
+    alive = processes.running(settings)
+    environment = stack_environment(settings)
+    for service, port, setting in _servers(settings):
+        if service.name not in alive:
+            require_free(settings, port, setting)
+            say(f"starting {service.name}")
+            processes.start(settings, service, environment)
+    host = settings.airflow.host
+    for service, port, _ in _servers(settings):
+        if not processes.wait_until(lambda port=port: _answers(host, port), HEALTHY_WITHIN):
+            tail = processes.log_tail(settings, service.name)
+            raise EngineFailure(f"{service.name} does not listen on port {port}. The end of its log: {tail}")
+    return addresses(settings)
+
+
+def addresses(settings: Settings) -> list[Address]:
+    """Where everything is found once it is up."""
+    host, ports = settings.airflow.host, settings.ports
+    return [
+        Address("Airflow", airflow_url(settings)),
+        Address("MLflow", f"http://{host}:{ports.mlflow}"),
+        Address("Feast features", f"http://{host}:{ports.feast}/get-online-features"),
+        Address("Feast UI", f"http://{host}:{ports.feast_ui}"),
+    ]
+
+
+def require_free(settings: Settings, port: int, setting: str) -> None:
+    """Raises BadSetting when somebody else listens on `port`, or the host is not this machine's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.airflow.host, port))
+        except OSError as error:
+            variable = f"INTEREST_{setting.upper().replace('.', '__')}"
+            raise BadSetting(
+                f"Port {port} on {settings.airflow.host} cannot be used: {error.strerror}. Stop what listens there, "
+                f"or choose another port with the setting `{setting}` ({variable}=...)."
+            ) from error
+
+
+def _airflow_services() -> list[Service]:
+    airflow = [sys.executable, "-m", "airflow"]
+    return [
+        Service("api-server", [*airflow, "api-server"]),
+        Service("dag-processor", [*airflow, "dag-processor"]),
+        Service("triggerer", [*airflow, "triggerer", "--skip-serve-logs"]),
+        Service("scheduler", [*airflow, "scheduler", "--skip-serve-logs"]),
+    ]
+
+
+def _servers(settings: Settings) -> list[tuple[Service, int, str]]:
+    from pipeline.stores.feature_store import serve_command, ui_command
+
+    mlflow = [sys.executable, "-m", "mlflow", "server", "--host", settings.airflow.host]
+    mlflow += ["--port", str(settings.ports.mlflow), "--workers", "1"]
+    mlflow += ["--backend-store-uri", settings.mlflow_uri, "--default-artifact-root", settings.artifacts_url]
+    return [
+        (Service("mlflow", mlflow), settings.ports.mlflow, "ports.mlflow"),
+        (Service("feast", serve_command(settings)), settings.ports.feast, "ports.feast"),
+        (Service("feast-ui", ui_command(settings)), settings.ports.feast_ui, "ports.feast_ui"),
+    ]
+
+
+def _migrate(settings: Settings, environment: dict[str, str]) -> None:
+    """Bring Airflow's own database up to date, once for each version of Airflow."""
+    from importlib.metadata import version
+
+    stamp = settings.place("airflow/migrated")
+    if stamp.is_file() and stamp.read_text() == version("apache-airflow-core"):
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        tail = " ".join((done.stdout + done.stderr).splitlines()[-3:])
+        raise EngineFailure(f"Airflow's database could not be prepared: {tail}")
+    write_private(stamp, version("apache-airflow-core"))
+
+
+def _start_in_order(settings: Settings, environment: dict[str, str]) -> None:
+    """The scheduler comes last: a task that it starts must find the API server, or it burns a try."""
+    *first, scheduler = _airflow_services()
+    for service in first:
+        processes.start(settings, service, environment)
+    host, port = settings.airflow.host, settings.airflow.port
+    processes.wait_until(lambda: _answers(host, port) or len(processes.running(settings)) < len(first), HEALTHY_WITHIN)
+    processes.start(settings, scheduler, environment)
+
+
+def _wait_healthy(settings: Settings) -> None:
+    api = AirflowApi(settings)
+    expected = {file.stem for file in dags_folder(settings).glob("*.py")}
+
+    def died() -> list[str]:
+        alive = processes.running(settings)
+        return [name for name in AIRFLOW if name not in alive]
+
+    if not processes.wait_until(lambda: bool(died()) or not api.unhealthy(), HEALTHY_WITHIN) or died():
+        part = (died() or ["api-server"])[0]
+        facts = f"{part} has ended" if died() else f"not healthy: {', '.join(api.unhealthy())}"
+        raise EngineFailure(
+            f"Airflow did not come up ({facts}). The end of {processes.log_file(settings, part)}: "
+            f"{processes.log_tail(settings, part, 3)}"
+        )
+    api.set_pool("lake", max(settings.airflow.parallelism, 1), "Tasks that read and write the tables.")
+    api.set_pool("gpu", 1, "Training: one at a time.")
+    if not processes.wait_until(lambda: expected <= api.dag_ids(), HEALTHY_WITHIN):
+        wrong = " ".join(api.import_errors()) or "no import error was reported"
+        raise EngineFailure(f"Airflow did not parse {sorted(expected - api.dag_ids())}: {wrong}")
+
+
+def _answers(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0

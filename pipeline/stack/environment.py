@@ -1,0 +1,76 @@
+"""Settings as Airflow reads them: environment variables for its processes and for every task that they start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pipeline
+from pipeline.settings import Settings
+from pipeline.stack.secrets import ADMIN, password_file, secrets_of
+
+ON_REQUEST_ONLY = """\
+# Written by `interest`: days are run on request only (setting `airflow.scheduled`).
+from datetime import UTC, datetime
+
+from airflow.sdk import CronPartitionTimetable
+
+
+def dag_policy(dag):
+    if isinstance(dag.timetable, CronPartitionTimetable):
+        dag.end_date = datetime(1970, 1, 1, tzinfo=UTC)
+"""
+
+
+def dags_folder(settings: Settings) -> Path:
+    """The folder of Dags: the setting, else `dags/` beside the package."""
+    return Path(settings.airflow.dags or Path(pipeline.__file__).parents[1] / "dags").resolve()
+
+
+def write_policy(settings: Settings) -> None:
+    """Airflow's own file of local rules. Where days are run on request only, it ends the root Dag's timetable.
+
+    Otherwise Airflow would start yesterday as soon as it is up, also where yesterday has no logs.
+    """
+    file = settings.place("airflow/config/airflow_local_settings.py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("" if settings.airflow.scheduled else ON_REQUEST_ONLY)
+
+
+def airflow_url(settings: Settings) -> str:
+    return f"http://{settings.airflow.host}:{settings.airflow.port}"
+
+
+def stack_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of a process of the stack. Makes the secrets where there are none yet."""
+    kept = secrets_of(settings)
+    home = settings.place("airflow")
+    database = settings.airflow.database or f"sqlite:///{home / 'airflow.db'}"
+    inherited = {name: value for name, value in os.environ.items() if name != "INTEREST_SETTINGS"}
+    if named := os.environ.get("INTEREST_SETTINGS"):
+        inherited["INTEREST_SETTINGS"] = str(Path(named).resolve())
+    return inherited | {
+        "INTEREST_HOME": str(settings.place("")),
+        "PYTHONUNBUFFERED": "1",
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__API__BASE_URL": airflow_url(settings),
+        "AIRFLOW__API__HOST": settings.airflow.host,
+        "AIRFLOW__API__PORT": str(settings.airflow.port),
+        "AIRFLOW__API__SECRET_KEY": kept.api_secret_key,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": kept.jwt_secret,
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder(settings)),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow_url(settings)}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": settings.airflow.executor,
+        "AIRFLOW__CORE__FERNET_KEY": kept.fernet_key,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": str(settings.airflow.parallelism),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(settings, kept)),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:admin",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+    }

@@ -1,0 +1,130 @@
+"""
+Processes in the background, each with a pid file and a log, stopped as whole trees so that none is left over.
+
+A pid is trusted only together with the moment at which its process was started: a number that the system has
+given to somebody else is never signalled.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pipeline.settings import Settings
+
+GRACE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the stack."""
+
+    name: str
+    command: list[str]
+
+
+def start(settings: Settings, service: Service, environment: dict[str, str]) -> int:
+    """Start `service` in a session of its own, its output in `<home>/logs/<name>.log`. Returns its pid."""
+    log = log_file(settings, service.name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            service.command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    facts = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
+    file = _pid_file(settings, service.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts))
+    return process.pid
+
+
+def running(settings: Settings) -> dict[str, psutil.Process]:
+    """The processes of this home folder that are alive, by name."""
+    alive = {}
+    for file in sorted(settings.place("run").glob("*.pid")):
+        facts = json.loads(file.read_text() or "{}")
+        try:
+            process = psutil.Process(facts["pid"])
+            same = abs(process.create_time() - facts["started"]) < 1.0
+            if same and process.status() != psutil.STATUS_ZOMBIE:
+                alive[file.stem] = process
+        except (KeyError, psutil.NoSuchProcess):
+            continue
+    return alive
+
+
+def stop(settings: Settings, names: list[str] | None = None) -> list[str]:
+    """Stop the named processes (all of them by default) with everything they started. Returns their names.
+
+    The scheduler goes first and may finish what it is doing, while the servers that its tasks need still answer.
+    """
+    wanted = {name: p for name, p in running(settings).items() if names is None or name in names}
+    first = [process for name, process in wanted.items() if name == "scheduler"]
+    _stop_families(first)
+    _stop_families([process for process in wanted.values() if process not in first])
+    for file in settings.place("run").glob("*.pid"):
+        if names is None or file.stem in names:
+            file.unlink(missing_ok=True)
+    return sorted(wanted)
+
+
+def _stop_families(roots: list[psutil.Process]) -> None:
+    """Ask the roots, then everybody that is left, then force them."""
+    left = [member for process in roots for member in family_of(process)]
+    for who, how, patience in ((roots, "terminate", GRACE_SECONDS), (left, "terminate", 3.0), (left, "kill", 3.0)):
+        for process in who:
+            _signal(process, how)
+        _, left = psutil.wait_procs(left, timeout=patience)
+
+
+def family_of(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all its descendants."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def log_file(settings: Settings, name: str) -> Path:
+    return settings.place("logs") / f"{name}.log"
+
+
+def log_tail(settings: Settings, name: str, lines: int = 8) -> str:
+    """The last lines of a process's log."""
+    file = log_file(settings, name)
+    if not file.is_file():
+        return ""
+    with file.open(errors="replace") as handle:
+        return "".join(deque(handle, maxlen=lines)).strip()
+
+
+def wait_until(condition, seconds: float, every: float = 0.5) -> bool:
+    """Whether `condition()` came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(every)
+    return bool(condition())
+
+
+def _signal(process: psutil.Process, how: str) -> None:
+    try:
+        getattr(process, how)()
+    except psutil.NoSuchProcess:
+        return
+
+
+def _pid_file(settings: Settings, name: str) -> Path:
+    return settings.place("run") / f"{name}.pid"
