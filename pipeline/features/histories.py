@@ -202,6 +202,23 @@ class Histories:
             self.user_ids[positions], offsets, self.items[flat], self.types[flat], self.times[flat], self.event_types
         )
 
+    def followed_by(self, later: Histories) -> Histories:
+        """All users of both, each with the events here and then those of `later`."""
+        if later.event_types != self.event_types:
+            raise ValueError(f"Event types differ: {self.event_types} and {later.event_types}.")
+        users = np.array(sorted({*self.user_ids, *later.user_ids}), dtype=object)
+        place = {user: position for position, user in enumerate(users)}
+        owners = np.concatenate(
+            [np.array([place[user] for user in part.user_ids], dtype=np.int64)[part.owners] for part in (self, later)]
+        )
+        order = np.argsort(owners, kind="stable")
+        lengths = np.bincount(owners, minlength=len(users))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        flat = (np.concatenate(pair)[order] for pair in zip(
+            (self.items, self.types, self.times), (later.items, later.types, later.times), strict=True
+        ))
+        return Histories(users, offsets, *flat, self.event_types)
+
     def with_events(self) -> Histories:
         """The users that have an event."""
         return self.take(self.lengths > 0)

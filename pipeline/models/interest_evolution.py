@@ -1,0 +1,421 @@
+"""
+The interest-evolution model: from a user's events to what the user wants next, in the coming weeks, and as a vector.
+
+An event's token is the item's vector (an id embedding plus the projected text vector), its type, and the gap to the
+event before. One causal encoder, several heads. Popularity of the last 7 and 30 days enters the item scores as a
+logit of its own, so that the encoder is left with what is personal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from pipeline.errors import BadSetting, UnsafeModel
+from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue, Histories
+from pipeline.features.training_rows import TREND_DAYS, popularity_at
+from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
+from pipeline.models.heads import InterestHeads
+from pipeline.models.losses import LossBalance, item_cross_entropy, mix_cross_entropy, sampled_cross_entropy
+
+CATALOGUE_FILE = "catalogue.json"
+LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
+TOKENS_AT_ONCE = 4096
+MOST_CATEGORIES = 128
+
+
+class InterestEvolutionConfig(PretrainedConfig):
+    """Everything that shapes the model and its training; saved with the weights."""
+
+    model_type = "interest_evolution"
+
+    def __init__(
+        self,
+        num_items: int = FIRST_ITEM,
+        event_types: tuple[str, ...] | list[str] = (),
+        categories: tuple[str, ...] | list[str] = (),
+        text_dim: int = 0,
+        text_space_id: str = "",
+        space_id: str = "",
+        trend_as_of: str = "",
+        encoder: str = "transformer",
+        dim: int = 64,
+        layers: int = 2,
+        heads: int = 2,
+        feed_forward: int = 128,
+        dropout: float = 0.2,
+        max_length: int = 200,
+        gap_buckets: int = 32,
+        item_dropout: float = 0.15,
+        horizon_days: float = 60.0,
+        period_days: float = 28.0,
+        future_samples: int = 4,
+        next_weight: float = 1.0,
+        future_weight: float = 0.5,
+        mix_weight: float = 0.1,
+        type_weight: float = 0.1,
+        learned_balance: bool = False,
+        future_share: float = 0.5,
+        full_softmax_items: int = 8000,
+        negatives: int = 2048,
+        negative_power: float = 0.5,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.05,
+        warmup_steps: int = 50,
+        max_grad_norm: float = 1.0,
+        tokens_a_batch: int = 2048,
+        batches_an_epoch: int = 200,
+        **kwargs,
+    ):
+        self.num_items = num_items
+        self.event_types = list(event_types)
+        self.categories = list(categories)
+        self.text_dim = text_dim
+        self.text_space_id = text_space_id
+        self.space_id = space_id
+        self.trend_as_of = trend_as_of
+        self.encoder = encoder
+        self.dim = dim
+        self.layers = layers
+        self.heads = heads
+        self.feed_forward = feed_forward
+        self.dropout = dropout
+        self.max_length = max_length
+        self.gap_buckets = gap_buckets
+        self.item_dropout = item_dropout
+        self.horizon_days = horizon_days
+        self.period_days = period_days
+        self.future_samples = future_samples
+        self.next_weight = next_weight
+        self.future_weight = future_weight
+        self.mix_weight = mix_weight
+        self.type_weight = type_weight
+        self.learned_balance = learned_balance
+        self.future_share = future_share
+        self.full_softmax_items = full_softmax_items
+        self.negatives = negatives
+        self.negative_power = negative_power
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.max_grad_norm = max_grad_norm
+        self.tokens_a_batch = tokens_a_batch
+        self.batches_an_epoch = batches_an_epoch
+        super().__init__(**kwargs)
+
+    @classmethod
+    def changed(cls, changes: dict[str, object]) -> InterestEvolutionConfig:
+        """The defaults with some fields changed; raises BadSetting for a name that no model reads."""
+        known = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise BadSetting(
+                f"Setting `training.model` has no field {', '.join(unknown)}. It knows: {', '.join(sorted(known))}."
+            )
+        return cls(**changes)
+
+    def for_data(self, catalogue: Catalogue, event_types: tuple[str, ...], text_dim: int) -> InterestEvolutionConfig:
+        """The same configuration, shaped for a catalogue; the mix head gets its most frequent categories."""
+        sizes = dict(zip(catalogue.category_names, catalogue.category_matrix().sum(axis=0), strict=True))
+        largest = sorted(sorted(sizes), key=lambda name: -sizes[name])[:MOST_CATEGORIES]
+        return type(self)(**{
+            **self.own_fields(), "num_items": catalogue.num_items, "event_types": event_types,
+            "categories": sorted(largest), "text_dim": text_dim,
+        })
+
+    def own_fields(self) -> dict[str, object]:
+        """What was set here, without what every Hugging Face configuration carries."""
+        names = set(inspect.signature(type(self).__init__).parameters) - {"self", "kwargs"}
+        return {name: getattr(self, name) for name in sorted(names)}
+
+
+class InterestEvolutionModel(PreTrainedModel):
+    """See the module. Made by `for_catalogue` or `from_pretrained`; trained by `training.loop`."""
+
+    config_class = InterestEvolutionConfig
+    base_model_prefix = "interest"
+    name = "interest_evolution"
+
+    def __init__(self, config: InterestEvolutionConfig):
+        super().__init__(config)
+        self.catalogue: Catalogue | None = None
+        self.item_id = nn.Embedding(config.num_items, config.dim)
+        self.item_text = nn.Linear(config.text_dim, config.dim, bias=False) if config.text_dim else None
+        self.event_type = nn.Embedding(len(config.event_types) + 1, config.dim)
+        self.gap = nn.Embedding(config.gap_buckets, config.dim)
+        self.token_norm = nn.LayerNorm(config.dim)
+        self.encoder = build_encoder(config)
+        self.heads = InterestHeads(config.dim, len(config.categories), len(config.event_types), len(TREND_DAYS))
+        self.balance = LossBalance(
+            {"next": config.next_weight, "future": config.future_weight, "mix": config.mix_weight,
+             "type": config.type_weight},
+            config.learned_balance,
+        )
+        self.register_buffer("text_vectors", torch.zeros(config.num_items, config.text_dim))
+        self.register_buffer("trained_items", torch.zeros(config.num_items, dtype=torch.bool))
+        self.register_buffer("trend", torch.zeros(len(TREND_DAYS), config.num_items))
+        self.post_init()
+
+    @classmethod
+    def for_catalogue(
+        cls, config: InterestEvolutionConfig, catalogue: Catalogue, text_vectors: np.ndarray | None, seed: int
+    ) -> InterestEvolutionModel:
+        """A model with fresh weights for `catalogue`.
+
+        Args:
+            config: its `num_items` and `text_dim` must fit the next two.
+            text_vectors: float32 [num_items, text_dim], rows of zeros where an item has no text.
+        """
+        torch.manual_seed(seed)
+        model = cls(config)
+        model.catalogue = catalogue
+        if text_vectors is not None:
+            model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
+        return model
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.05)
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    # ---- tensors
+
+    def item_table(self, dropped: Tensor | None = None) -> Tensor:
+        """[num_items, dim]: the vector of every item. `dropped` [num_items] bool leaves some to their text alone.
+
+        An item that was in no training event has no id part, outside training too.
+        """
+        kept = self.trained_items if dropped is None else self.trained_items & ~dropped
+        table = self.item_id.weight * kept[:, None]
+        if self.item_text is not None:
+            table = table + self.item_text(self.text_vectors)
+        return table
+
+    def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor) -> Tensor:
+        """items, types, times [batch, length] int64 -> [batch, length, dim]"""
+        gaps = gap_buckets(gaps_before(times), self.config.gap_buckets)
+        tokens = nn.functional.embedding(items, table) + self.event_type(types) + self.gap(gaps)
+        tokens = nn.functional.dropout(self.token_norm(tokens), self.config.dropout, self.training)
+        return self.encoder(tokens, times)
+
+    def forward(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The loss and its parts, each a scalar: the mean over the positions that have that label.
+
+        Args:
+            batch: see `training.batches`.
+            generator: draws the dropped items while training; without it none is dropped.
+        """
+        dropped = None
+        if self.training and generator is not None and self.config.item_dropout > 0:
+            drawn = torch.rand(self.config.num_items, generator=generator)
+            dropped = (drawn < self.config.item_dropout).to(self.device)
+        table = self.item_table(dropped)
+        states = self.states(table, batch["items"], batch["types"], batch["times"])
+        losses = {
+            "next": self._item_loss("next", states, table, batch["next_items"][..., None], batch),
+            "future": self._item_loss("future", states, table, batch["future_items"], batch),
+        }
+        if self.config.categories:
+            has_mix = batch["category_mix"].sum(dim=-1) > 0
+            mix = self.heads.category_mix(states[has_mix])
+            losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]))
+        if len(self.config.event_types) > 1:
+            has_next = batch["next_items"] > 0
+            types = self.heads.event_type(states[has_next])
+            losses["type"] = _mean(nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"))
+        return {"loss": self.balance(losses), **losses}
+
+    def _item_loss(self, head: str, states: Tensor, table: Tensor, targets: Tensor, batch: dict) -> Tensor:
+        """states [batch, length, dim], targets [batch, length, positives] (0 = none) -> scalar"""
+        labelled = (targets >= FIRST_ITEM).all(dim=-1)
+        rows, goals = states[labelled], targets[labelled]                          # [rows, dim], [rows, positives]
+        steps, trend = batch["trend_rows"][labelled], batch["trend"]               # [rows], [steps, 2, num_items]
+        queries, follow = self._queries(head, rows)                                # [rows, dim], [rows, 2]
+        if batch.get("negatives") is None:
+            logits = queries @ table.T                                             # [rows, num_items]
+            for window in range(follow.shape[1]):
+                logits = torch.addcmul(logits, follow[:, window, None], trend[steps, window])
+            logits[:, :FIRST_ITEM] = -torch.inf
+            return _mean(item_cross_entropy(logits, goals))
+        sampled = batch["negatives"]                                               # [samples]
+        negatives = queries @ table[sampled].T                                     # [rows, samples]
+        positives = torch.einsum("rd,rpd->rp", queries, table[goals])              # [rows, positives]
+        for window in range(follow.shape[1]):
+            known = trend[:, window]                                               # [steps, num_items]
+            negatives = negatives + follow[:, window, None] * known[steps[:, None], sampled]
+            positives = positives + follow[:, window, None] * known[steps[:, None], goals]
+        return _mean(sampled_cross_entropy(positives, negatives, goals, sampled, batch["log_q"]))
+
+    def _queries(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[rows, dim] -> queries [rows, dim] and trend weights [rows, 2] of one head"""
+        if head == "next":
+            return self.heads.next_queries(states), self.heads.next_trend(states)
+        return self.heads.long_term_queries(states), self.heads.long_term_trend(states)
+
+    # ---- what the model is asked
+
+    def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> InterestEvolutionModel:
+        """Part of the Recommender protocol; this model is trained by `training.loop` and is only scored here."""
+        if self.catalogue is None or catalogue.item_ids != self.catalogue.item_ids:
+            raise ValueError(
+                "The interest model was trained for another catalogue. Train it with "
+                "pipeline.training.loop.train_interest_model before it is compared."
+            )
+        return self
+
+    def observe(self, histories: Histories, as_of: datetime) -> InterestEvolutionModel:
+        """Let the popularity logit know all users' events before `as_of`; weights and space stay as they are."""
+        self.trend.copy_(torch.from_numpy(popularity_at(histories, self.config.num_items, as_of)))
+        self.config.trend_as_of = as_of.isoformat()
+        return self
+
+    @torch.no_grad()
+    def last_states(self, histories: Histories) -> Tensor:
+        """[users, dim]: the state after each user's last event, of at most `max_length` newest ones.
+
+        Batches have fixed shapes, so a user's state is the same bits whoever else is asked for.
+        """
+        self.eval()
+        table = self.item_table()
+        recent = histories.last(self.config.max_length)
+        output = torch.empty(recent.num_users, self.config.dim)
+        for positions, length in _fixed_batches(recent.lengths, self.config.max_length):
+            rows = max(TOKENS_AT_ONCE // length, 1)
+            items = torch.zeros(rows, length, dtype=torch.long)
+            types, times = torch.zeros_like(items), torch.zeros_like(items)
+            last = torch.zeros(rows, dtype=torch.long)
+            for row, position in enumerate(positions):
+                parts = recent.user(position)
+                size = len(parts[0])
+                if size == 0:
+                    items[row, 0] = UNKNOWN
+                    continue
+                last[row] = size - 1
+                for target, part in zip((items, types, times), parts, strict=True):
+                    target[row, :size] = torch.from_numpy(part.astype(np.int64))
+                times[row, size:] = times[row, size - 1]
+            device = self.device
+            states = self.states(table, items.to(device), types.to(device), times.to(device))
+            output[positions] = states[torch.arange(rows), last.to(device)][: len(positions)].cpu()
+        return output
+
+    @torch.no_grad()
+    def encode(self, histories: Histories) -> np.ndarray:
+        """float32 [users, dim], unit length: the long-term interest of each user.
+
+        It depends on the user's own events only. A user without events gets the vector of one unknown event.
+        """
+        states = self.last_states(histories).to(self.device)
+        return self.heads.long_term_interest(states).cpu().numpy()
+
+    @torch.no_grad()
+    def item_vectors(self) -> np.ndarray:
+        """float32 [num_items, dim]: items in the space of the long-term interest; rows 0 and 1 mean nothing."""
+        return self.item_table().cpu().numpy()
+
+    @torch.no_grad()
+    def scores(self, histories: Histories, as_of: datetime | None = None) -> np.ndarray:
+        """float32 [users, num_items]: log-probabilities of the two item heads, weighted by `future_share`.
+
+        -inf at padding and the unknown item. A user without events is scored by the trend alone. `as_of` is part
+        of the Recommender protocol: what is known is fixed by `histories` and by the last `observe`.
+        """
+        states = self.last_states(histories).to(self.device)                       # [users, dim]
+        known = torch.from_numpy(histories.lengths > 0).to(self.device)[:, None]
+        table = self.item_table()
+        shares = {"next": 1.0 - self.config.future_share, "future": self.config.future_share}
+        total = torch.zeros(len(states), self.config.num_items, device=self.device)
+        for head, share in shares.items():
+            if share == 0.0:
+                continue
+            total += share * self._log_probabilities(head, states, known, table)
+        total[:, :FIRST_ITEM] = -torch.inf
+        return total.cpu().numpy()
+
+    def _log_probabilities(self, head: str, states: Tensor, known: Tensor, table: Tensor) -> Tensor:
+        """[users, dim] -> [users, num_items]"""
+        queries, follow = self._queries(head, states * known)
+        logits = (queries * known) @ table.T + follow @ self.trend
+        logits[:, :FIRST_ITEM] = -torch.inf
+        return torch.log_softmax(logits, dim=1).nan_to_num(neginf=0.0)
+
+    @torch.no_grad()
+    def category_mix(self, histories: Histories) -> np.ndarray:
+        """float32 [users, categories]: forecast shares of `config.categories` in the next `period_days`."""
+        states = self.last_states(histories).to(self.device)
+        return torch.softmax(self.heads.category_mix(states), dim=1).cpu().numpy()
+
+    def as_recommender(self) -> InterestEvolutionModel:
+        return self
+
+    # ---- saved and loaded
+
+    def name_space(self) -> str:
+        """Give the vectors' space a name made from every weight that shapes them; kept in the config."""
+        digest = hashlib.sha256(self.config.text_space_id.encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name != "trend":
+                digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        self.config.space_id = f"interest-{digest.hexdigest()[:12]}"
+        return self.config.space_id
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
+        """Write `config.json`, `model.safetensors` (text vectors and trend included) and `catalogue.json`."""
+        super().save_pretrained(save_directory, **kwargs)
+        if self.catalogue is not None:
+            rows = {
+                "item_ids": self.catalogue.item_ids[FIRST_ITEM:],
+                "titles": self.catalogue.titles[FIRST_ITEM:],
+                "categories": self.catalogue.categories[FIRST_ITEM:],
+            }
+            (Path(save_directory) / CATALOGUE_FILE).write_text(json.dumps(rows), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *args, **kwargs) -> InterestEvolutionModel:
+        """Load what `save_pretrained` wrote; safetensors only.
+
+        Raises:
+            UnsafeModel: the folder lacks a file, or its parts do not fit each other.
+        """
+        kwargs = {"local_files_only": True, "use_safetensors": True, **kwargs}
+        try:
+            rows = json.loads((Path(folder) / CATALOGUE_FILE).read_text(encoding="utf-8"))
+            catalogue = Catalogue.of(list(zip(rows["item_ids"], rows["titles"], rows["categories"], strict=True)))
+            model = super().from_pretrained(folder, *args, **kwargs)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise UnsafeModel(f"{folder} does not hold a complete interest model: {error}.") from error
+        if catalogue.num_items != model.config.num_items:
+            raise UnsafeModel(
+                f"{folder}: the catalogue has {catalogue.num_items} rows, the weights {model.config.num_items}. "
+                "The files are of different models; fetch the version again."
+            )
+        model.catalogue = catalogue
+        return model.eval()
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean of [rows]; 0 with a gradient where there is no row."""
+    return values.sum() / max(len(values), 1)
+
+
+def _fixed_batches(lengths: np.ndarray, max_length: int):
+    """Users of like length together: yields positions and the padded length, which depends on own length only."""
+    steps = np.array(sorted({*(step for step in LENGTH_STEPS if step < max_length), max_length}))
+    padded = steps[np.searchsorted(steps, np.minimum(lengths, max_length))]
+    for length in np.unique(padded):
+        members = np.flatnonzero(padded == length)
+        rows = max(TOKENS_AT_ONCE // int(length), 1)
+        for first in range(0, len(members), rows):
+            yield members[first : first + rows], int(length)

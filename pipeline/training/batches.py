@@ -1,0 +1,104 @@
+"""
+Makes tensors of training rows: rows of like length together, as many as a budget of tokens allows.
+
+The same seed and epoch give the same batches in the same order, whatever was asked for before; a run that goes on
+at epoch 5 sees what it would have seen without the interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.features.histories import FIRST_ITEM
+from pipeline.features.training_rows import TrainingRows
+
+
+def batches_of_rows(lengths: np.ndarray, tokens: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Positions of rows, batch by batch, in random order.
+
+    Rows are shuffled, ordered by length and cut so that rows times the longest length stays within `tokens`
+    (a single longer row still gets a batch of its own).
+    """
+    shuffled = generator.permutation(len(lengths))
+    ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+    batches, first = [], 0
+    while first < len(ordered):
+        ahead = lengths[ordered[first : first + tokens]]
+        fits = np.arange(1, len(ahead) + 1) * ahead <= tokens
+        size = max(int(fits.sum()), 1)
+        batches.append(ordered[first : first + size])
+        first += size
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class RowBatches:
+    """All training rows, and how they become tensors.
+
+    Every batch holds, [batch, length] int64 unless said otherwise and 0 where there is nothing:
+    `items, types, times` the events; `next_items, next_types` the event after each; `future_items`
+    [batch, length, future_samples] drawn from the horizon; `category_mix` float32 [batch, length, categories];
+    `trend_rows` rows of `trend` [steps, 2, num_items], which is the same tensor in every batch.
+    """
+
+    rows: TrainingRows
+    category_matrix: np.ndarray
+    """float32 [num_items, categories] of the category-mix head"""
+    tokens: int
+    future_samples: int
+    seed: int
+    device: torch.device
+
+    def epoch(self, number: int, most: int | None = None) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch; with `most`, only the first so many of the shuffled ones."""
+        generator = np.random.default_rng([self.seed, number])
+        trend = torch.from_numpy(self.rows.trend.log_counts).to(self.device)
+        for members in batches_of_rows(self.rows.lengths, self.tokens, generator)[:most]:
+            batch = self._tensors(members, generator)
+            yield {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()} | {"trend": trend}
+
+    def _tensors(self, members: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        rows, histories = self.rows, self.rows.histories
+        starts, lengths = rows.starts[members], rows.lengths[members]
+        length = int(lengths.max())
+        steps = np.arange(length)
+        real = steps < lengths[:, None]                                            # [batch, length]
+        at = starts[:, None] + np.minimum(steps, lengths[:, None] - 1)             # padding repeats the last event
+        following = rows.next_of[at]
+        has_next = real & (following >= 0)
+        futures = rows.horizon_ends[at] - rows.future_starts[at]                   # events within the horizon
+        drawn = (generator.random((*at.shape, self.future_samples)) * futures[..., None]).astype(np.int64)
+        chosen = np.minimum(rows.future_starts[at][..., None] + drawn, histories.num_events - 1)
+        labels = np.where(histories.items >= FIRST_ITEM, histories.items, 0)       # an unknown item is no label
+        return {
+            "items": np.where(real, histories.items[at], 0).astype(np.int64),
+            "types": np.where(real, histories.types[at], 0).astype(np.int64),
+            "times": histories.times[at],
+            "next_items": np.where(has_next, labels[following], 0).astype(np.int64),
+            "next_types": np.where(has_next, histories.types[following], 0).astype(np.int64),
+            "future_items": np.where((real & (futures > 0))[..., None], labels[chosen], 0).astype(np.int64),
+            "category_mix": self._category_mix(at, real),
+            "trend_rows": rows.trend_rows[at],
+        }
+
+    def _category_mix(self, at: np.ndarray, real: np.ndarray) -> np.ndarray:
+        """float32 [batch, length, categories]: shares of each category among the events of the next period."""
+        rows = self.rows
+        mixes = np.zeros((*at.shape, self.category_matrix.shape[1]), dtype=np.float32)
+        if mixes.size == 0:
+            return mixes
+        for row, (positions, is_real) in enumerate(zip(at, real, strict=True)):
+            positions = positions[is_real]
+            begins, ends = rows.future_starts[positions], rows.period_ends[positions]
+            first, end = begins[0], max(ends[-1], begins[-1])
+            weights = self.category_matrix[rows.histories.items[first:end]]        # [events after the first, C]
+            sums = np.concatenate([np.zeros((1, weights.shape[1])), weights.cumsum(axis=0, dtype=np.float64)])
+            ahead = sums[np.maximum(ends, begins) - first] - sums[begins - first]
+            totals = ahead.sum(axis=1, keepdims=True)
+            mixes[row, : len(positions)] = np.divide(ahead, totals, out=np.zeros_like(ahead), where=totals > 1e-9)
+        return mixes

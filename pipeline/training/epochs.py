@@ -1,0 +1,164 @@
+"""
+The training loop, for any model: epochs in seeded order, each one scored and kept as a checkpoint.
+
+Every random number is drawn from the seed and the epoch, and every epoch ends in a checkpoint, so a run that was
+stopped goes on to the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.observability import get_logger
+from pipeline.training.checkpoint import (
+    Checkpoint,
+    load_newest,
+    optimiser_tensors,
+    restore_optimiser,
+    save_checkpoint,
+)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """How one training is run; what is trained is the model's configuration."""
+
+    seed: int = 7
+    device: str = "cpu"
+    max_epochs: int = 40
+    patience: int = 4
+    max_seconds: float = 150.0
+    """No new epoch is begun after so many seconds of training, earlier parts of a resumed run included."""
+    checkpoint_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit_epochs` leaves: the model holds the weights of `best_epoch`."""
+
+    best_epoch: int
+    curves: list[dict[str, float]] = field(repr=False)
+    """One entry an epoch: `epoch, seconds`, the mean of every loss, and what `score` returned."""
+    stopped_because: str
+    """`patience`, `max_epochs` or `max_seconds`; only the last one depends on the machine."""
+    seconds: float
+
+
+def learning_rate_at(step: int, peak: float, warmup_steps: int) -> float:
+    """Rises in a line to `peak`, then falls with the inverse square root of the step."""
+    warmup_steps = max(warmup_steps, 1)
+    return peak * min((step + 1) / warmup_steps, math.sqrt(warmup_steps / (step + 1)))
+
+
+def fit_epochs(
+    model: nn.Module,
+    batches: Callable[[int], Iterator[dict[str, Tensor]]],
+    losses_of: Callable[[nn.Module, dict[str, Tensor], torch.Generator], dict[str, Tensor]],
+    score: Callable[[nn.Module], dict[str, float]],
+    run: TrainingRun,
+    *,
+    rate: Callable[[int], float],
+    weight_decay: float,
+    max_grad_norm: float,
+    fingerprint: str,
+) -> Fitted:
+    """Train until the score stops rising; resume from `run.checkpoint_dir` where it holds this very run.
+
+    Args:
+        batches: the batches of an epoch, the same ones each time it is asked.
+        losses_of: a dictionary with the scalar `loss` to minimise, and its parts to record.
+        score: a dictionary with the number `score` to maximise, and others to record.
+        rate: the learning rate of a step, counted over all epochs.
+        fingerprint: names data, model and run; a checkpoint with another one is not resumed.
+
+    Raises:
+        FloatingPointError: a loss is not finite.
+    """
+    device = next(model.parameters()).device
+    decayed = [value for value in model.parameters() if value.ndim > 1]
+    plain = [value for value in model.parameters() if value.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=rate(0))
+    progress = {"step": 0, "seconds": 0.0, "best_epoch": -1, "best_score": -math.inf, "curves": []}
+    best = _copy(model)
+    first_epoch = 0
+    found = load_newest(run.checkpoint_dir, fingerprint, device) if run.checkpoint_dir else None
+    if found is not None:
+        model.load_state_dict(found.tensors["weights"])
+        restore_optimiser(optimiser, found.tensors["optimiser"])
+        best, progress, first_epoch = found.tensors["best"], dict(found.progress), found.epoch + 1
+        log.info("training resumed", epoch=first_epoch)
+
+    stopped_because = "max_epochs"
+    began = time.monotonic() - progress["seconds"]
+    for epoch in range(first_epoch, run.max_epochs):
+        if epoch - 1 - progress["best_epoch"] >= run.patience and epoch > 0:
+            stopped_because = "patience"
+            break
+        if time.monotonic() - began > run.max_seconds:
+            stopped_because = "max_seconds"
+            break
+        torch.manual_seed(run.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed(run.seed * 100_003 + epoch)
+        model.train()
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in batches(epoch):
+            for group in optimiser.param_groups:
+                group["lr"] = rate(progress["step"])
+            losses = losses_of(model, batch, generator)
+            if not torch.isfinite(losses["loss"]):
+                raise FloatingPointError(
+                    f"Loss is {losses['loss'].item()} at epoch {epoch}, batch {count}: lower the learning rate "
+                    f"({rate(progress['step'])}) or look for extreme values."
+                )
+            losses["loss"].backward()
+            nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            progress["step"] += 1
+            count += 1
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+        model.eval()
+        with torch.no_grad():
+            scored = score(model)
+        progress["seconds"] = time.monotonic() - began
+        means = {name: value / max(count, 1) for name, value in sums.items()}
+        progress["curves"].append({"epoch": epoch, "seconds": progress["seconds"], **means, **scored})
+        log.info("epoch trained", batches=count, **{k: round(v, 4) for k, v in progress["curves"][-1].items()})
+        if scored["score"] > progress["best_score"]:
+            progress["best_epoch"], progress["best_score"] = epoch, scored["score"]
+            best = _copy(model)
+        if run.checkpoint_dir:
+            tensors = {"weights": model.state_dict(), "best": best, "optimiser": optimiser_tensors(optimiser)}
+            save_checkpoint(run.checkpoint_dir, Checkpoint(epoch, tensors, {**progress, "fingerprint": fingerprint}))
+    else:
+        if progress["curves"] and run.max_epochs - 1 - progress["best_epoch"] >= run.patience:
+            stopped_because = "patience"
+    model.load_state_dict(best)
+    model.eval()
+    return Fitted(progress["best_epoch"], progress["curves"], stopped_because, progress["seconds"])
+
+
+def fingerprint_of(*parts: object) -> str:
+    """A short name for what a run depends on; arrays by their bytes, anything else by its text."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,26 @@
+"""Draws the shared negatives of sampled softmax, and says how likely each item was to be among them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.features.histories import FIRST_ITEM
+
+
+class SharedNegatives:
+    """Items drawn with replacement, popularity to a power; counted on training events only."""
+
+    def __init__(self, items: np.ndarray, num_items: int, power: float, samples: int):
+        """`items`: int32 [events] of the training histories."""
+        weights = (np.bincount(items, minlength=num_items) + 1.0) ** power
+        weights[:FIRST_ITEM] = 0.0
+        self.samples = samples
+        self.cumulative = np.cumsum(weights / weights.sum())
+        with np.errstate(divide="ignore"):
+            self.log_q = np.log(samples * weights / weights.sum()).astype(np.float32)
+        """float32 [num_items]: log of the expected number of times that an item is drawn; -inf for padding"""
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        """int64 [samples]"""
+        drawn = np.searchsorted(self.cumulative, generator.random(self.samples), side="right")
+        return np.minimum(drawn, len(self.cumulative) - 1)
