@@ -92,6 +92,11 @@ class Registry:
         promoted = [version for version in self.versions(model) if version.status == "promoted"]
         return next((version for version in reversed(promoted) if at is None or version.model_cutoff <= at), None)
 
+    def champion_before(self, model: str, cutoff: datetime) -> Version | None:
+        """The newest promoted version with an older cutoff: the one that a version of this cutoff has to beat."""
+        older = [v for v in self.versions(model) if v.status == "promoted" and v.model_cutoff < cutoff]
+        return older[-1] if older else None
+
     def aliased(self, model: str, alias: str) -> Version | None:
         """The version that carries `champion` or `challenger`."""
         registered = self._client.search_registered_models(f"name = '{model}'")
@@ -140,6 +145,21 @@ class Registry:
         check_files(folder, version.tags["manifest"])
         return folder
 
+    def evidence(self, version: Version, name: str) -> Path:
+        """A file that was registered beside the model, on this machine. Raises NotFound."""
+        from mlflow.exceptions import MlflowException
+
+        target = self.settings.place(f"models/fetched/{version.model}/evidence-{version.number}")
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            return Path(self._client.download_artifacts(version.run_id, name, str(target)))
+        except (MlflowException, OSError) as error:
+            raise NotFound(f"{version.name} was registered without {name}. Train it again.") from error
+
+    def add_evidence(self, version: Version, path: Path) -> None:
+        """Keep a file beside the model, in place of one of the same name."""
+        self._client.log_artifact(version.run_id, str(path))
+
     def promote(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
         """Let a version serve from its cutoff on. The champion alias follows only to a newer cutoff."""
         return self._decide(version, "promoted", reasons, decided_by, known_at)
@@ -155,8 +175,7 @@ class Registry:
         if standing.status == decision:  # Taken before; only what a crash may have left undone is done again.
             reasons, decided_by = standing.reasons, standing.tags["decided_by"]
             known_at = datetime.fromisoformat(standing.tags["decided_at"])
-        before = [other for other in self.versions(version.model) if other.model_cutoff < version.model_cutoff]
-        served = next((other.number for other in reversed(before) if other.status == "promoted"), None)
+        served = self.champion_before(version.model, version.model_cutoff)
         tags = {"reasons": json.dumps(list(reasons)), "decided_by": decided_by, "decided_at": known_at.isoformat()}
         # The status is written last: until then the decision does not exist, and is taken again by a retry.
         for key, value in {**tags, "status": decision}.items():
@@ -168,7 +187,7 @@ class Registry:
                 model=version.model,
                 run_key=version.run_key,
                 decision=decision,
-                from_version=served,
+                from_version=served and served.number,
                 to_version=version.number,
                 reasons=list(reasons),
                 decided_by=decided_by,
