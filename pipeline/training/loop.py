@@ -5,20 +5,23 @@ Trains the interest model on one stretch of time and chooses its epoch on the ne
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories, timedelta
+from pipeline.evaluation.metrics import ndcg_at_k
+from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 from pipeline.features.training_rows import build_training_rows
 from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+from pipeline.models.recommender import new_events, top_k
 from pipeline.training.batches import RowBatches
 from pipeline.training.device import choose_device
 from pipeline.training.epochs import TrainingRun, fingerprint_of, fit_epochs, learning_rate_at
 from pipeline.training.negatives import SharedNegatives
 
-VALIDATION_USERS = 2000
+MOST_RANKED_USERS = 2000
 """At most so many users are ranked after each epoch."""
 
 
@@ -95,68 +98,52 @@ class Validation:
 
     def __init__(self, before: Histories, after: Histories, config: InterestEvolutionConfig, mix: np.ndarray,
                  seed: int, device: torch.device):
-        self.before, self.after, self.config = before, after, config
         self.tasks: RowBatches | None = None
-        self.users, self.targets = Histories.take(before, []), []
+        self.returning: Histories | None = None
         if after.num_events == 0:
             return
         self.start = EPOCH + timedelta(microseconds=int(after.times.min()))
-        whole = before.followed_by(after)
+        self.before, whole = before, before.followed_by(after)
         rows = build_training_rows(
             whole, config.num_items, config.max_length, config.horizon_days, config.period_days, self.start
         )
-        self.tasks = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, seed, device)
-        past, future = whole.before(self.start), whole.between(self.start, EPOCH + timedelta(days=365_000))
-        chosen = []
-        for position in range(whole.num_users):
-            wanted = set(future.user(position)[0].tolist()) - set(past.user(position)[0].tolist())
-            wanted = {item for item in wanted if item >= FIRST_ITEM}
-            if wanted and past.lengths[position]:
-                chosen.append(position)
-                self.targets.append(np.array(sorted(wanted)))
-        generator = np.random.default_rng(seed)
-        if len(chosen) > VALIDATION_USERS:
-            some = np.sort(generator.choice(len(chosen), VALIDATION_USERS, replace=False))
-            chosen, self.targets = [chosen[i] for i in some], [self.targets[i] for i in some]
-        self.users = past.take(chosen)
+        if rows.num_rows:
+            self.tasks = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, seed, device)
+        past = whole.before(self.start)
+        future = whole.between(self.start, self.start + timedelta(days=config.horizon_days))
+        wanted = new_events(future, past)
+        back = np.bincount(future.owners[wanted], minlength=whole.num_users) > 0
+        positions = np.flatnonzero(back & (past.lengths > 0))
+        if len(positions) > MOST_RANKED_USERS:
+            positions = np.sort(np.random.default_rng(seed).choice(positions, MOST_RANKED_USERS, replace=False))
+        if len(positions):
+            self.returning, self.future = past.take(positions), future.take(positions)
 
     def __call__(self, model: InterestEvolutionModel) -> dict[str, float]:
+        """`score`: minus the item losses on the period. Where users return, `ndcg@10` of new items is shown beside."""
         if self.tasks is None:
             return {"score": 0.0}
         sums: dict[str, float] = {}
         count = 0
         for batch in self.tasks.epoch(0):
-            losses = model(batch)
-            weight = int((batch["next_items"] > 0).sum())
-            count += weight
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.item() * weight
-        means = {f"validation_{name}": value / max(count, 1) for name, value in sums.items()}
-        out = {"score": -means["validation_next"] - means["validation_future"], **means}
-        if self.targets:
-            out |= self.ranked(model)
-        return out
+            size = int((batch["next_items"] > 0).sum())
+            count += size
+            for name, value in model(batch).items():
+                sums[name] = sums.get(name, 0.0) + value.item() * size
+        found = {f"validation_{name}": value / max(count, 1) for name, value in sums.items()}
+        if self.returning is not None:
+            found["validation_ndcg@10"] = self._ndcg(model)
+        return {"score": -found["validation_next"] - found["validation_future"], **found}
 
-    def ranked(self, model):
+    def _ndcg(self, model: InterestEvolutionModel) -> float:
         model.observe(self.before, self.start)
-        out = {}
-        keep = model.config.future_share
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            model.config.future_share = share
-            scores = model.scores(self.users, self.start)
-            nd, rc, ll = [], [], []
-            for u, t in enumerate(self.targets):
-                s = scores[u].copy()
-                s[self.users.user(u)[0]] = -np.inf
-                lse = np.logaddexp.reduce(s)
-                ll.append(np.clip(s[t] - lse, -30, 0).mean())
-                o = np.argsort(-s, kind="stable")[:50]
-                hit = np.isin(o, t)
-                nd.append((hit[:10] / np.log2(np.arange(10) + 2)).sum() / (1 / np.log2(np.arange(min(10, len(t))) + 2)).sum())
-                rc.append(hit.sum() / len(t))
-            out |= {f"ndcg_{share}": float(np.mean(nd)), f"recall_{share}": float(np.mean(rc)), f"ll_{share}": float(np.mean(ll))}
-        model.config.future_share = keep
-        return out
+        lists, _ = top_k(model.scores(self.returning, self.start), 10, self.returning)
+        wanted = new_events(self.future, self.returning)
+        pairs = np.unique(self.future.owners[wanted] * model.config.num_items + self.future.items[wanted])
+        rows = np.arange(len(lists))[:, None] * model.config.num_items
+        hits = np.isin(rows + lists, pairs) & (lists >= 0)
+        relevant = np.bincount(pairs // model.config.num_items, minlength=len(lists))
+        return float(np.nanmean(ndcg_at_k(hits, relevant, 10)))
 
 
 def _negatives(config: InterestEvolutionConfig, histories: Histories, seed: int, device: torch.device):
