@@ -1,0 +1,147 @@
+"""Several models on the same questions, and the placebos."""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.comparison import Comparison, compare
+from pipeline.evaluation.placebo import of_another_user, placebo_table
+from pipeline.models.interest_vectors import InterestTable
+
+
+@pytest.fixture
+def asked(histories_of, start):
+    histories = histories_of({"u1": "ab|cd", "u2": "ab|h", "u3": "abcde|f"})
+    return histories.before(start), histories.between(start, start + timedelta(days=1))
+
+
+def rows(*orders: str) -> dict[str, np.ndarray]:
+    """Scores that put the items of each user in the order given; the others follow far behind."""
+    table = {}
+    for user, order in enumerate(orders, start=1):
+        scores = np.full(10, -5.0) - np.arange(10) / 100
+        for place, item in enumerate(order):
+            scores["abcdefgh".index(item) + 2] = -float(place)
+        table[f"u{user}"] = scores
+    return table
+
+
+@pytest.fixture
+def comparison(asked, catalogue, start, scripted):
+    models = {
+        "good": scripted(rows("cd", "h", "f")),
+        "poor": scripted(rows("efc", "cdh", "g")),  # u1: c third; u2: h third; u3: f second
+    }
+    return compare(models, *asked, catalogue, start, ks=(1, 3), reference="poor", samples=200)
+
+
+def test_values_are_those_worked_out_by_hand(comparison):
+    np.testing.assert_allclose(comparison.of("good", "ndcg@3"), [1, 1, 1])
+    np.testing.assert_allclose(comparison.of("poor", "ndcg@3"), [0.5, 0.5, 1 / np.log2(3)], rtol=1e-6)
+    np.testing.assert_allclose(comparison.of("poor", "mrr@3"), [1 / 3, 1 / 3, 1 / 2], rtol=1e-6)
+    np.testing.assert_allclose(comparison.of("good", "recall@1"), [0.5, 1, 1])
+    np.testing.assert_allclose(comparison.of("poor", "recall@3"), [0.5, 1, 1])
+    np.testing.assert_allclose(comparison.of("poor", "hr@1"), [0, 0, 0])
+
+
+def test_seen_items_are_neither_shown_nor_hit(asked, catalogue, start, scripted):
+    models = {"seen_first": scripted(rows("abc", "abh", "abcdef"))}
+    found = compare(models, *asked, catalogue, start, ks=(1,), samples=100)
+    np.testing.assert_allclose(found.of("seen_first", "hr@1"), [1, 1, 1])
+
+
+def test_item_cohorts_ask_for_their_own_items_only(comparison):
+    # Of the known events a and b are the head; c, d, e the tail; f, g, h are cold.
+    assert np.isnan(comparison.of("good", "recall@3", "head")).all()
+    np.testing.assert_allclose(comparison.of("good", "recall@3", "tail"), [1, np.nan, np.nan])
+    np.testing.assert_allclose(comparison.of("poor", "ndcg@3", "cold"), [np.nan, 0.5, 1 / np.log2(3)], rtol=1e-6)
+
+
+def test_user_cohorts_leave_the_others_without_a_value(comparison):
+    assert np.isfinite(comparison.of("good", "ndcg@3", "new")).tolist() == [True, True, False]
+
+
+def test_the_difference_is_paired_and_named(comparison):
+    absolute, relative = comparison.difference("good", metric="mrr@3")
+    assert absolute.mean == pytest.approx(1 - (1 / 3 + 1 / 3 + 1 / 2) / 3)
+    assert relative.mean == pytest.approx(absolute.mean / ((1 / 3 + 1 / 3 + 1 / 2) / 3))
+    assert absolute.low > 0 and absolute.users == 3
+
+
+@pytest.mark.parametrize("asks", [("nobody", "ndcg@3", "all"), ("good", "ndcg@7", "all"), ("good", "ndcg@3", "tall")])
+def test_an_unknown_name_is_answered_with_the_names_there_are(comparison, asks):
+    with pytest.raises(ValueError, match="There are: "):
+        comparison.of(*asks)
+
+
+def test_a_comparison_survives_json(asked, catalogue, start, scripted):
+    models = {"good": scripted(rows("cd", "h", "f")), "broken": scripted(rows("cd", "h", "f"))}
+    models["broken"].rows["u2"] = np.full(10, np.nan)
+    before = compare(models, *asked, catalogue, start, samples=100)
+    text = json.dumps(before.to_dict(), allow_nan=False)
+    after = Comparison.from_dict(json.loads(text))
+    assert after.to_dict() == before.to_dict()
+    np.testing.assert_array_equal(after.of("good", "recall@10", "new"), before.of("good", "recall@10", "new"))
+    assert after.health["broken"].broken_users == 1
+    assert "u2" not in text  # no id of a user leaves the evaluation
+
+
+def test_scores_for_another_catalogue_are_refused(asked, catalogue, start, scripted):
+    short = scripted({user: np.zeros(7) for user in ("u1", "u2", "u3")})
+    with pytest.raises(ValueError, match="another catalogue"):
+        compare({"short": short}, *asked, catalogue, start)
+
+
+def test_chunks_of_users_change_nothing(asked, catalogue, start, scripted, monkeypatch):
+    models = {"poor": scripted(rows("efc", "cdh", "g"))}
+    whole = compare(models, *asked, catalogue, start, samples=100).to_dict()
+    monkeypatch.setattr("pipeline.evaluation.comparison.USERS_AT_ONCE", 2)
+    parts = compare(models, *asked, catalogue, start, samples=100).to_dict()
+    assert whole["values"] == parts["values"]
+
+
+def test_a_window_without_a_question_gives_an_empty_comparison(histories_of, catalogue, start, scripted):
+    histories = histories_of({"u1": "ab|"})
+    future = histories.between(start, start + timedelta(days=1))
+    found = compare({"any": scripted({})}, histories.before(start), future, catalogue, start, samples=100)
+    assert found.facts["users"] == 0
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+class Follows:
+    """Scores the item that the first number of the LTI vector names."""
+
+    name = "follows"
+
+    def scores(self, histories, as_of, lti=None):
+        found = np.tile(-np.arange(10, dtype=np.float32), (histories.num_users, 1))
+        for row, vector in enumerate(lti):
+            if vector[0] > 0:
+                found[row, int(vector[0])] = 10.0
+        found[:, :2] = -np.inf
+        return found
+
+
+def test_placebos_tell_a_model_that_uses_interest_from_one_that_does_not(asked, catalogue, start):
+    known, future = asked
+    lti = np.array([[4.0], [9.0], [7.0]], dtype=np.float32)  # c, h, f: what each user takes next
+    found = placebo_table(Follows(), known, future, catalogue, start, lti, earlier={"old": lti}, samples=100)
+    means = {model: found.interval(model, "hr@10").mean for model in found.models}
+    ndcg = {model: found.interval(model, "ndcg@10").mean for model in found.models}
+    assert means["own"] == 1.0 and ndcg["own"] == ndcg["old"] == 1.0
+    assert ndcg["own"] > ndcg["zeros"] > 0 and ndcg["own"] > ndcg["another"]
+    assert found.reference == "zeros"
+
+
+def test_nobody_keeps_their_own_vector_in_the_placebo():
+    vectors = np.arange(20.0).reshape(10, 2)
+    mixed = of_another_user(vectors, seed=3)
+    assert sorted(mixed[:, 0]) == sorted(vectors[:, 0])
+    assert (mixed[:, 0] != vectors[:, 0]).all()
+
+
+def test_a_user_without_a_vector_gets_zeros(histories_of):
+    table = InterestTable(np.array(["u2"], dtype=object), np.array([[1.0, 2.0]], dtype=np.float32))
+    np.testing.assert_array_equal(table(histories_of({"u1": "a", "u2": "b"})), [[0, 0], [1, 2]])
