@@ -6,35 +6,26 @@ It reads; only `repair` writes, and it repairs what can be made again from the t
 
 from __future__ import annotations
 
-import re
+import contextlib
 import shutil
 import sqlite3
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
-import pipeline
 from pipeline.contracts import PARTITION_COLUMN, TABLES
 from pipeline.errors import EngineFailure, InterestError
 from pipeline.settings import Settings
 from pipeline.steps.findings import Diagnosis, Finding, error, fine, warning
+from pipeline.steps.installation import check_folder, check_packages, check_python
 from pipeline.steps.ledger_rebuild import disagreements, rebuild_ledger
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 
-PACKAGE = "interest"
-LOCK = Path(pipeline.__file__).parents[1] / "requirements.lock"
-PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[[^\]]*\])?==(?P<version>[^\s;]+)")
-LITTLE_SPACE, NO_SPACE = 5 * 2**30, 2**29
 LEFTOVERS = ("*.tmp", ".*.tmp", "*.draft", ".draft*")
 AN_HOUR = 3600.0
 MODELS = ("interest_evolution", "collaborative_filter")
@@ -53,83 +44,6 @@ def check_home(settings: Settings, known_at: datetime, repair: bool = False) -> 
         except Exception as trouble:  # One broken part must not hide the others: that is what a check-up is for.
             findings.append(error(name, f"{type(trouble).__name__}: {trouble}", "an answer", "Look at the named part."))
     return Diagnosis(subject=str(settings.place("")), findings=tuple(findings), repaired=repaired)
-
-
-def _python(_settings: Settings, _known_at: datetime) -> Iterator[Finding]:
-    found = ".".join(str(part) for part in sys.version_info[:3])
-    try:
-        wanted = metadata(PACKAGE).get("Requires-Python") or ""
-    except PackageNotFoundError:
-        yield warning("python", f"{PACKAGE} is not installed", "an installed package", "Run `make setup`.")
-        return
-    if SpecifierSet(wanted).contains(found):
-        yield fine("python", found)
-    else:
-        yield error("python", found, wanted, "Make the environment again with a Python that fits: `make clean setup`.")
-
-
-def _packages(_settings: Settings, _known_at: datetime) -> Iterator[Finding]:
-    """What the package declares must be installed; what the lock pins should be that version."""
-    try:
-        declared = [Requirement(text) for text in requires(PACKAGE) or ()]
-    except PackageNotFoundError:
-        return
-    wrong = [fault for need in declared if (fault := _fault_of(need))]
-    for fault in wrong:
-        yield error("packages", fault, "what pyproject.toml declares", "Run `make setup`.")
-    other = [
-        text
-        for name, pin in _pins()
-        if (found := _installed(name)) != pin
-        for text in [f"{name} {found or 'absent'}, locked {pin}"]
-    ]
-    if other:
-        shown = "; ".join(other[:5]) + (f"; and {len(other) - 5} more" if len(other) > 5 else "")
-        yield warning("packages", shown, "the versions of requirements.lock", "Run `make setup`.")
-    if not wrong and not other:
-        yield fine("packages", f"{len(declared)} declared packages are installed as they should be")
-
-
-def _fault_of(need: Requirement) -> str | None:
-    if need.marker is not None and not need.marker.evaluate({"extra": ""}):
-        return None
-    found = _installed(need.name)
-    if found is None:
-        return f"{need.name} is not installed"
-    return None if need.specifier.contains(found, prereleases=True) else f"{need.name} {found} is not {need.specifier}"
-
-
-def _pins() -> list[tuple[str, str]]:
-    if not LOCK.is_file():
-        return []
-    lines = (PINNED.match(line) for line in LOCK.read_text(encoding="utf-8").splitlines())
-    return [(match["name"], match["version"]) for match in lines if match]
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _home(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
-    home = settings.place("")
-    if not home.is_dir():
-        yield warning("home", f"{home} does not exist", "a home folder", "`interest run` or `interest load` makes it.")
-        return
-    try:
-        with tempfile.TemporaryFile(dir=home):
-            yield fine("home", f"{home} can be written")
-    except OSError as trouble:
-        remedy = "Give this user the right to write, or choose another with --home."
-        yield error("home", f"{home} cannot be written: {trouble.strerror}", "a folder that can be written", remedy)
-    free = shutil.disk_usage(home).free
-    if free < LITTLE_SPACE:
-        level = error if free < NO_SPACE else warning
-        yield level("disk", f"{free / 2**30:.1f} GB free", "5 GB or more", "Make room, or move the home with --home.")
-    else:
-        yield fine("disk", f"{free / 2**30:,.0f} GB free")
 
 
 def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
@@ -165,6 +79,9 @@ def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
 def _ledger(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
     lake = Lake(settings.lake_url, settings.stores.storage_options)
     holds_rows = any(lake.exists(table) for table in TABLES)
+    if damage := _damage_of(settings):
+        yield error("ledger", f"damaged: {damage}", "a whole database", f"Rebuild it from the tables: {REPAIR}")
+        return
     try:
         ledger = Ledger(settings.ledger_url)
         found, newest = ledger.revisions()
@@ -250,18 +167,9 @@ def _repair(settings: Settings, known_at: datetime) -> Iterator[str]:
 
 def _set_aside_if_broken(settings: Settings, known_at: datetime) -> Path | None:
     """A damaged SQLite file is kept for whoever wants to look at it; a new one takes its place."""
-    url = make_url(settings.ledger_url)
-    if url.get_backend_name() != "sqlite" or not url.database or not Path(url.database).is_file():
+    if _damage_of(settings) is None:
         return None
-    try:
-        Ledger(settings.ledger_url).partitions()
-    except EngineFailure:
-        return None  # It answers as a database; a missing table is migrated.
-    except (DatabaseError, sqlite3.DatabaseError):
-        pass
-    else:
-        return None
-    standing = Path(url.database)
+    standing = Path(make_url(settings.ledger_url).database)
     aside = standing.with_name(f"{standing.name}.broken-{int(known_at.timestamp())}")
     for ending in ("", "-wal", "-shm"):
         file = Path(f"{standing}{ending}")
@@ -270,14 +178,30 @@ def _set_aside_if_broken(settings: Settings, known_at: datetime) -> Path | None:
     return aside
 
 
+def _damage_of(settings: Settings) -> str | None:
+    """What is wrong with the bytes of an embedded ledger; None where they are whole, or there is no such file."""
+    url = make_url(settings.ledger_url)
+    if url.get_backend_name() != "sqlite" or not url.database or not Path(url.database).is_file():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(url.database, timeout=30.0)) as connection:
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as trouble:
+        # A ledger that somebody else holds is not a broken one, and must not be moved away.
+        return None if "locked" in str(trouble) or "busy" in str(trouble) else str(trouble)
+    except sqlite3.DatabaseError as trouble:
+        return str(trouble)
+    return None if found == "ok" else str(found)
+
+
 def _without_password(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
 _CHECKS: dict[str, Callable[[Settings, datetime], Iterator[Finding]]] = {
-    "python": _python,
-    "packages": _packages,
-    "home": _home,
+    "python": lambda *_: check_python(),
+    "packages": lambda *_: check_packages(),
+    "home": lambda settings, _: check_folder(settings),
     "tables": _tables,
     "ledger": _ledger,
     "feast": _feast,
