@@ -127,9 +127,9 @@ def test_concurrent_writers_keep_the_newest_and_readers_see_whole_rows(online):
     from pipeline.stores.feature_store import open_feature_store
 
     users = [f"user-{next(NAMES)}" for _ in range(5)]
-    clocks = [(event, known) for event in range(8) for known in range(3)]
+    clocks = [(event, known) for event in range(40) for known in range(3)]
     rows = [
-        row(user, day(event), known_at=day(20 + known), mark=10 * event + known)
+        row(user, day(event), known_at=day(50 + known), mark=10 * event + known)
         for user in users
         for event, known in clocks
     ]
@@ -145,12 +145,30 @@ def test_concurrent_writers_keep_the_newest_and_readers_see_whole_rows(online):
             found = served(online, user)
             if found is not None:
                 assert found[0] >= last[user]
+                assert found[0] == day(int(found[1]) // 10), "the time of one write with the values of another"
                 last[user] = found[0]
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0
     for user in users:
-        assert served(online, user) == (day(7), 72.0, "space-72")
+        assert served(online, user) == (day(39), 392.0, "space-392")
+
+
+def test_a_write_that_breaks_in_the_middle_leaves_the_old_row_and_its_clock(online, user):
+    from pipeline.stores.feature_store import open_feature_store
+
+    class Unwritable:
+        def SerializeToString(self) -> bytes:
+            raise MemoryError
+
+    push(online, row(user, day(1), known_at=day(1), mark=1))
+    store = open_feature_store(online)
+    [(key, values, event_time, created)] = _encoded(online, [row(user, day(5), known_at=day(5), mark=5)])
+    broken = (key, dict.fromkeys(values, Unwritable()), event_time, created)
+    with pytest.raises(MemoryError):
+        store.provider.online_store.write_fenced(store.config, store.get_feature_view(VIEW), [broken])
+    assert served(online, user) == (day(1), 1.0, "space-1")
+    assert push(online, row(user, day(5), known_at=day(5), mark=5)).accepted == 1
 
 
 def _encoded(online: Settings, rows: list[dict]) -> list:
@@ -170,8 +188,8 @@ def _write(online: Settings, encoded: list, seed: int) -> None:
     store = open_feature_store(online)
     view = store.get_feature_view(VIEW)
     random.Random(seed).shuffle(encoded)
-    for start in range(0, len(encoded), 7):
-        store.provider.online_store.write_fenced(store.config, view, encoded[start : start + 7])
+    for start in range(0, len(encoded), 40):
+        store.provider.online_store.write_fenced(store.config, view, encoded[start : start + 40])
 
 
 def test_feasts_own_ways_in_pass_the_fence_too(online, user):

@@ -1,0 +1,87 @@
+"""Law 4: change, add or delete any event after t, and what a training row of time t holds stays identical."""
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.contracts import BEHAVIOR_EVENTS
+from pipeline.features.histories import Catalogue, Histories, microseconds_of
+from pipeline.features.training_rows import TrainingRows, build_training_rows
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CATALOGUE = Catalogue.of([(f"i{number}", f"item {number}", ()) for number in range(6)])
+
+events = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 6), st.floats(0, 60, allow_nan=False)), min_size=1, max_size=40
+)
+
+
+def rows_of(rows: list[tuple[int, int, float]], max_length: int = 5) -> tuple[Histories, TrainingRows]:
+    frame = pl.DataFrame(
+        {
+            "event_id": [f"e{position:03d}" for position in range(len(rows))],
+            "user_id": [f"u{user}" for user, _, _ in rows],
+            "item_id": [f"i{item}" for _, item, _ in rows],
+            "event_type": ["view"] * len(rows),
+            "event_time": [START + timedelta(days=day) for _, _, day in rows],
+            "value": [None] * len(rows),
+            "ingested_at": [START] * len(rows),
+        },
+        schema=BEHAVIOR_EVENTS.schema,
+    )
+    histories = Histories.from_events(frame, CATALOGUE, ("view",))
+    return histories, build_training_rows(histories, CATALOGUE.num_items, max_length, 10, 5)
+
+
+def inputs_at(histories: Histories, rows: TrainingRows, moment: datetime) -> list[tuple]:
+    """What each position up to `moment` may look at: the user's events so far, and the popularity it is given."""
+    found = []
+    for position in np.flatnonzero(histories.times <= microseconds_of(moment)):
+        first = histories.offsets[histories.owners[position]]
+        so_far = slice(first, position + 1)
+        popularity = rows.trend.log_counts[rows.trend_rows[position]]
+        found.append(
+            (
+                histories.user_ids[histories.owners[position]],
+                histories.items[so_far].tolist(),
+                histories.times[so_far].tolist(),
+                popularity.tolist(),
+            )
+        )
+    return found
+
+
+@given(before=events, after=events, other=events, cut=st.floats(1, 59))
+@settings(max_examples=60, deadline=None)
+def test_a_training_row_does_not_change_when_its_future_does(before, after, other, cut):
+    past = [(user, item, day * cut / 60) for user, item, day in before]
+    one = past + [(user, item, cut + 0.001 + day) for user, item, day in after]
+    two = past + [(user, item, cut + 0.001 + day) for user, item, day in other]
+    moment = START + timedelta(days=cut)
+    assert inputs_at(*rows_of(one), moment) == inputs_at(*rows_of(two), moment)
+
+
+@given(all_events=events)
+@settings(max_examples=60, deadline=None)
+def test_every_label_comes_after_its_row(all_events):
+    histories, rows = rows_of(all_events)
+    position = np.arange(histories.num_events)
+    following = rows.next_of >= 0
+    assert (rows.next_of[following] > position[following]).all()
+    day = histories.times // 86_400_000_000
+    for at in position:
+        for ends, days in ((rows.horizon_ends, 10), (rows.period_ends, 5)):
+            labels = np.arange(rows.future_starts[at], ends[at])
+            assert (histories.owners[labels] == histories.owners[at]).all()
+            assert (day[labels] > day[at]).all() and (day[labels] <= day[at] + days).all()
+
+
+def test_this_suite_looks_at_every_input_of_a_row():
+    inputs = {"histories", "trend", "trend_rows"}
+    structure = {"starts", "ends"}
+    labels = {"next_of", "future_starts", "horizon_ends", "period_ends"}
+    assert {field.name for field in fields(TrainingRows)} == inputs | structure | labels
