@@ -83,7 +83,7 @@ def _service(store: FeatureStore, name: str) -> FeatureService:
     try:
         return store.get_feature_service(name, allow_cache=True)
     except (FeastObjectNotFoundException, FileNotFoundError) as error:
-        known = ", ".join(sorted(service.name for service in store.list_feature_services(allow_cache=True)))
+        known = ", ".join(sorted(service.name for service in store.list_feature_services()))
         hint = f"Services: {known}." if known else "No definitions are applied yet; run `interest doctor --repair`."
         raise NotFound(f"Feature service {name!r} does not exist. {hint}") from error
 
