@@ -24,7 +24,7 @@ from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
 from pipeline.steps.log_delivery import Delivery, delivery_from_tables, read_delivery
 from pipeline.steps.log_loading import LoadedLogs, load_logs
-from pipeline.steps.published import COUNTED, PublishedEvents, PublishedHistory, record_days
+from pipeline.steps.published import COUNTED, PublishedEvents, PublishedHistory, notes_of, record_days
 from pipeline.stores.landing import Landing
 from pipeline.stores.tables import Lake
 
@@ -126,7 +126,7 @@ def _publish(
             else:
                 warnings = [*delivery.notes.get(key, []), *map(str, verdict.warnings.get(key, []))]
                 outcomes.append(_outcome(key, count, reasons.get(key, {}), warnings, delivery.skipped.get(key, 0)))
-        outcomes = _write(outcomes, checked.refused, unique.kept, lake, known_at)
+        outcomes = _write(outcomes, checked.refused, unique.kept, lake, settings, known_at)
     record_days(outcomes, failed, lake, settings, known_at)
     return outcomes, failed
 
@@ -192,7 +192,12 @@ def _violation(
 
 
 def _write(
-    outcomes: list[PublishedEvents], refused: pl.DataFrame, kept: pl.DataFrame, lake: Lake, known_at: datetime
+    outcomes: list[PublishedEvents],
+    refused: pl.DataFrame,
+    kept: pl.DataFrame,
+    lake: Lake,
+    settings: Settings,
+    known_at: datetime,
 ) -> list[PublishedEvents]:
     """Commit the days that passed: one commit for quarantine and one for events, for each unbroken run of days."""
     written = []
@@ -200,8 +205,9 @@ def _write(
         first, last = Day.parse(run[0].day), Day.parse(run[-1].day)
         within = pl.col(PARTITION_COLUMN).is_between(pl.lit(first.key), pl.lit(last.key))
         refusals = quarantined_rows(refused.filter(within), known_at)
-        quarantine = lake.replace_range(QUARANTINED_EVENTS, first, last, refusals)
-        committed = lake.replace_range(BEHAVIOR_EVENTS, first, last, kept.filter(within))
+        events_note, quarantine_note = notes_of(run, settings, known_at)
+        quarantine = lake.replace_range(QUARANTINED_EVENTS, first, last, refusals, quarantine_note)
+        committed = lake.replace_range(BEHAVIOR_EVENTS, first, last, kept.filter(within), events_note)
         state = {
             "version": committed.version,
             "quarantine_version": quarantine.version,

@@ -13,7 +13,7 @@ from pipeline.contracts import BEHAVIOR_EVENTS, QUARANTINED_EVENTS
 from pipeline.errors import BadData, InterestError, UnbalancedCounts
 from pipeline.partitions import Day, run_key_of
 from pipeline.settings import Settings
-from pipeline.stores.ledger import Ledger, PartitionRecord
+from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.tables import Lake
 
 COUNTED = ("read", "published", "quarantined", "duplicates", "conflicts", "unknown_items", "unreadable_files")
@@ -90,17 +90,34 @@ def record_days(
         if isinstance(why, BadData):
             records.append(_record(name, key, "failed", {}, {"failures": [str(why)]}, version, known_at))
     ledger = Ledger(settings.ledger_url)
+    if fresh := _fresh(ledger, records):
+        ledger.record_partitions(fresh)
+
+
+def notes_of(
+    published: Sequence[PublishedEvents], settings: Settings, known_at: datetime
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The ledger's lines of these days as notes for their commits: of the events, and of the quarantine."""
+    records = [record for outcome in published for record in _records_of(outcome, known_at)]
+    fresh = _fresh(Ledger(settings.ledger_url), records)
+    events, quarantine = (
+        note_of([record for record in fresh if record.table_name == table.name])
+        for table in (BEHAVIOR_EVENTS, QUARANTINED_EVENTS)
+    )
+    return events, quarantine
+
+
+CLOCKS = {"written_at", "version"}
+
+
+def _fresh(ledger: Ledger, records: Sequence[PartitionRecord]) -> list[PartitionRecord]:
+    """The lines that say something else than the ledger does."""
     standing = {
         (record.table_name, record.partition): record.model_dump(exclude=CLOCKS)
         for table in (BEHAVIOR_EVENTS, QUARANTINED_EVENTS)
         for record in ledger.partitions(table.name)
     }
-    fresh = [r for r in records if standing.get((r.table_name, r.partition)) != r.model_dump(exclude=CLOCKS)]
-    if fresh:
-        ledger.record_partitions(fresh)
-
-
-CLOCKS = {"written_at", "version"}
+    return [r for r in records if standing.get((r.table_name, r.partition)) != r.model_dump(exclude=CLOCKS)]
 
 
 def _records_of(outcome: PublishedEvents, known_at: datetime) -> list[PartitionRecord]:

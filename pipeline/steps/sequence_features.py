@@ -28,7 +28,7 @@ from pipeline.features.sequences import extend_sequences
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
-from pipeline.stores.ledger import Ledger, PartitionRecord
+from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.locks import alone
 from pipeline.stores.pushed import PushedRows
 from pipeline.stores.tables import Committed, Lake, newest_versions
@@ -101,10 +101,12 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     }
     with alone(settings, "sequence_features"):
         events = _events(lake, first, last).collect()
+        ledger = Ledger(settings.ledger_url)
         restated = {
-            table: _restate(lake, table, days, events, extend, known_at) for table, extend in definitions.items()
+            table: _restate(lake, ledger, table, days, events, extend, known_at)
+            for table, extend in definitions.items()
         }
-        _record(settings, days, restated, events, known_at)
+        _record(ledger, restated)
     built = BuiltFeatures(
         first=first.key,
         last=last.key,
@@ -144,12 +146,12 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
 
 
 class _Restated(BaseModel):
-    """One table after its commit: `counts` are rows by day, of the days asked for and of later ones restated."""
+    """One table after its commit: a ledger line for each day asked for, and for each later one restated."""
 
     model_config = ConfigDict(frozen=True)
 
     committed: Committed
-    counts: dict[str, int]
+    lines: tuple[PartitionRecord, ...]
     rows: int
     later_rows: int
 
@@ -165,9 +167,9 @@ def _events(lake: Lake, first: Day, last: Day | None) -> pl.LazyFrame:
 
 
 def _restate(
-    lake: Lake, table: Table, days: list[Day], events: pl.DataFrame, extend: Extend, known_at: datetime
+    lake: Lake, ledger: Ledger, table: Table, days: list[Day], events: pl.DataFrame, extend: Extend, known_at: datetime
 ) -> _Restated:
-    """Write the days' rows, and the later rows that follow from them, in one commit."""
+    """Write the days' rows, and the later rows that follow from them, in one commit that carries its ledger lines."""
     first, last = days[0], days[-1]
     before = _newest_before(lake, table, events.select("user_id").unique(), first)
     rows = _stamped(table, extend(before, events), known_at)
@@ -183,12 +185,14 @@ def _restate(
         others = lake.current(table, later_days[0]).join(stale.lazy(), on="user_id", how="anti").collect()
         later = _later_rows(lake, table, rows, stale, first, later_days, extend, known_at)
         rows = pl.concat([rows, _dated(others), later])
-    committed = lake.replace_range(table, first, end, rows, {"run": run_key_of(table.name, first.start)})
     by_day = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
     named = [day.key for day in days] + (later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else [])
+    lines = _lines(ledger, table, days, {key: by_day.get(key, 0) for key in named}, events, known_at)
+    note = {"run": run_key_of(table.name, first.start), **note_of(lines)}
+    committed = lake.replace_range(table, first, end, rows, note)
     return _Restated(
         committed=committed,
-        counts={key: by_day.get(key, 0) for key in named},
+        lines=tuple(lines),
         rows=sum(by_day.get(day.key, 0) for day in days),
         later_rows=later.height,
     )
@@ -249,33 +253,39 @@ def _dated(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("event_timestamp").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
 
 
-def _record(
-    settings: Settings, days: list[Day], restated: dict[Table, _Restated], events: pl.DataFrame, known_at: datetime
-) -> None:
-    """A ledger line for every day of both tables; a day that has not changed keeps its line."""
-    ledger = Ledger(settings.ledger_url)
+def _lines(
+    ledger: Ledger, table: Table, days: list[Day], rows: dict[str, int], events: pl.DataFrame, known_at: datetime
+) -> list[PartitionRecord]:
+    """A ledger line for every day in `rows`; a later day keeps what its line says beside the rows."""
     by_day = dict(events.group_by(pl.col("event_time").dt.date().cast(pl.String)).len().iter_rows())
+    standing = {line.partition: line for line in ledger.partitions(table.name)}
     asked = {day.key for day in days}
     lines = []
-    for table, part in restated.items():
-        standing = {line.partition: line for line in ledger.partitions(table.name)}
-        for key, rows in part.counts.items():
-            counts = {"rows": rows} | ({"events": by_day.get(key, 0)} if key in asked else {})
-            old = standing.get(key)
-            if key not in asked and old is not None:
-                counts = old.counts | counts
-            state = "published" if rows else "empty"
-            if old is not None and not part.committed.changed and (old.state, old.counts) == (state, counts):
-                continue
-            lines.append(
-                PartitionRecord(
-                    table_name=table.name,
-                    partition=key,
-                    state=state,
-                    counts=counts,
-                    version=part.committed.version,
-                    run_key=run_key_of(table.name, Day.parse(key).start),
-                    written_at=known_at,
-                )
+    for key, height in rows.items():
+        counts = {"rows": height} | ({"events": by_day.get(key, 0)} if key in asked else {})
+        if key not in asked and key in standing:
+            counts = standing[key].counts | counts
+        lines.append(
+            PartitionRecord(
+                table_name=table.name,
+                partition=key,
+                state="published" if height else "empty",
+                counts=counts,
+                run_key=run_key_of(table.name, Day.parse(key).start),
+                written_at=known_at,
             )
-    ledger.record_partitions(lines)
+        )
+    return lines
+
+
+def _record(ledger: Ledger, restated: dict[Table, _Restated]) -> None:
+    """Write the lines of both tables; a day that has not changed keeps its line."""
+    fresh = []
+    for table, part in restated.items():
+        standing = {line.partition: (line.state, line.counts) for line in ledger.partitions(table.name)}
+        fresh += [
+            line.model_copy(update={"version": part.committed.version})
+            for line in part.lines
+            if part.committed.changed or standing.get(line.partition) != (line.state, line.counts)
+        ]
+    ledger.record_partitions(fresh)
