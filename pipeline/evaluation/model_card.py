@@ -1,0 +1,105 @@
+"""
+What a person should know about a trained version: a page of Markdown and two plots, kept with it in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluation.comparison import SHOWN, Comparison
+from pipeline.evaluation.split import TimeSplit
+
+INTENDED_USE = {
+    "interest_evolution": (
+        "Encodes a user's behaviour events into one unit vector, the long-term interest, and ranks the catalogue. "
+        "Vectors of two versions may be compared only when their space ids are equal."
+    ),
+    "collaborative_filter": (
+        "Ranks the catalogue for a user from behaviour events and the long-term interest vector of the one interest "
+        "model that it was tuned with. Vectors of another space give no meaningful answer."
+    ),
+}
+
+
+def model_card(
+    model: str,
+    run_key: str,
+    split: TimeSplit,
+    evaluation: Mapping,
+    params: Mapping[str, object],
+    lineage: Mapping[str, str],
+) -> str:
+    """The model card, in Markdown."""
+    facts = evaluation["comparison"]["facts"]
+    lines = [
+        f"# {model}",
+        "",
+        INTENDED_USE[model],
+        "",
+        "| what | value |",
+        "|---|---|",
+        f"| run | `{run_key}` |",
+        f"| weights learned before | {split.validation_start.isoformat()} |",
+        f"| checkpoint chosen before | {split.test_start.isoformat()} |",
+        f"| tested before (model cutoff) | {split.as_of.isoformat()} |",
+        f"| users, events, items in the test | {facts['users']}, {facts['events']}, {facts['items']} |",
+        *(f"| {name} | `{value}` |" for name, value in sorted(lineage.items())),
+        "",
+        "## On the test window",
+        "",
+        "Full-catalogue ranking, a split by time, items already seen left out; intervals by bootstrap over users.",
+        "",
+        *_table(evaluation["comparison"]["table"]),
+        "",
+    ]
+    if evaluation.get("placebo"):
+        lines += ["## Does the long-term interest help?", "", *_table(evaluation["placebo"]["table"]), ""]
+    lines += ["## Configuration", "", *(f"- `{name}`: {value}" for name, value in sorted(params.items())), ""]
+    return "\n".join(lines)
+
+
+def draw_plots(folder: Path, comparison: Comparison, curves: Mapping[str, Sequence[float]]) -> list[Path]:
+    """Write `metrics.png` (every model with its interval) and, where there are curves, `training.png`."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = ("ndcg@10", "recall@50")
+    figure = Figure(figsize=(9, 0.45 * len(comparison.models) + 1.4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(metrics), sharey=True), metrics, strict=True):
+        found = [comparison.interval(model, metric) for model in comparison.models]
+        means = np.nan_to_num([interval.mean for interval in found])
+        spread = np.nan_to_num([[i.mean - i.low for i in found], [i.high - i.mean for i in found]])
+        axes.barh(range(len(found)), means, xerr=np.maximum(spread, 0.0), color="#4477aa", ecolor="#222222", capsize=2)
+        axes.set_yticks(range(len(found)), comparison.models)
+        axes.set_title(f"{metric}, {comparison.facts['users']} users")
+    axes.invert_yaxis()
+    written = [folder / "metrics.png"]
+    figure.savefig(written[0], dpi=90)
+    if drawn := {name: values for name, values in curves.items() if len(values) > 1}:
+        figure = Figure(figsize=(3.2 * len(drawn), 2.8), layout="constrained")
+        for axes, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn.items(), strict=True):
+            axes.plot(range(len(values)), values, color="#4477aa")
+            axes.set_title(name, fontsize=9)
+            axes.set_xlabel("epoch", fontsize=8)
+        written.append(folder / "training.png")
+        figure.savefig(written[1], dpi=90)
+    return written
+
+
+def _table(rows: Sequence[Mapping]) -> list[str]:
+    """The rows of `Comparison.table`, as it was saved, as Markdown."""
+    shown = [name for name in SHOWN if rows and name in rows[0]]
+    return [
+        "| model | " + " | ".join(shown) + " |",
+        "|---|" + "---|" * len(shown),
+        *("| " + " | ".join([row["model"], *(_cell(row[name]) for name in shown)]) + " |" for row in rows),
+    ]
+
+
+def _cell(found: Mapping[str, float | None]) -> str:
+    if found["mean"] is None:
+        return "no value"
+    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"

@@ -1,0 +1,137 @@
+"""
+A release: a collaborative filter, the interest model that it was tuned with, and the hybrid that is served from both.
+
+The two share one embedding space and are swapped together. What is popular is a state and not a weight: `observe` tells
+every part what was known at a moment, and is saved with the parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from pipeline.errors import UnsafeModel
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.models.baselines import Popularity30d
+from pipeline.models.collaborative_filter import CollaborativeFilter
+from pipeline.models.content import Content
+from pipeline.models.hybrid import Hybrid
+from pipeline.models.interest_evolution import InterestEvolutionModel
+from pipeline.models.interest_vectors import WithInterest
+from pipeline.models.recommender import Recommender, mask_special_items, top_k
+from pipeline.models.translation import encoder_in, recommender_in, with_types
+
+STATE = "release.safetensors"
+
+
+class Release:
+    """A recommender in the terms of the filter's catalogue. Call `observe` before the first `scores`, or `load` it."""
+
+    name = "hybrid"
+
+    def __init__(
+        self, collaborative_filter: CollaborativeFilter, interest: InterestEvolutionModel, vectors: np.ndarray
+    ):
+        """
+        Args:
+            vectors: [num_items, dim], the items as the content part compares them.
+
+        Raises:
+            UnsafeModel: the filter was tuned in another space than the interest model's.
+        """
+        if collaborative_filter.space_id != interest.config.space_id:
+            raise UnsafeModel(
+                f"The collaborative filter was tuned in space {collaborative_filter.space_id}, but the interest model "
+                f"speaks {interest.config.space_id}. Vectors of two spaces never meet in one answer."
+            )
+        self.filter, self.interest, self.vectors = collaborative_filter, interest, vectors
+        self.catalogue: Catalogue = collaborative_filter.catalogue
+        self.event_types: tuple[str, ...] = tuple(collaborative_filter.event_types)
+        self.space_id: str = collaborative_filter.space_id
+        self.encode = encoder_in(interest, self.catalogue)
+        self.interest_part: Recommender = recommender_in(interest, self.catalogue, interest.name)
+        self.filter_part: Recommender = WithInterest(collaborative_filter, self.encode, collaborative_filter.name)
+        self.content = Content(vectors)
+        self.popularity = Popularity30d()
+        self.hybrid = Hybrid(
+            {part.name: part for part in (self.interest_part, self.filter_part, self.content, self.popularity)}
+        )
+
+    def observe(self, histories: Histories, moment: datetime) -> Release:
+        """Read what is popular at `moment` from everybody's events, in the filter's terms; later ones are left out."""
+        before = histories.before(moment)
+        self.filter.observe(before, moment)
+        index = self.interest.catalogue.index_of(self.catalogue.item_ids)
+        index[:FIRST_ITEM] = np.arange(FIRST_ITEM)
+        own = with_types(replace(before, items=index[before.items]), tuple(self.interest.config.event_types))
+        self.interest.observe(own, moment)
+        self.content.fit(before, self.catalogue, moment)
+        self.popularity.fit(before, self.catalogue, moment)
+        return self
+
+    def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> Release:
+        """Part of the Recommender protocol; the parts are trained on their own."""
+        return self
+
+    def fit_weights(self, histories: Histories, start: datetime, end: datetime, include_seen: bool) -> Release:
+        """Choose the hybrid's weights on a window that no part has learned from."""
+        self.observe(histories, start)
+        self.hybrid.fit_weights(histories.before(start), histories.between(start, end), start, include_seen)
+        return self
+
+    def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
+        """[users, num_items] float32: the hybrid's scores; popularity for a user without events."""
+        found = self.hybrid.scores(histories, as_of)
+        found[histories.lengths == 0] = mask_special_items(self.popularity.popularity[None].copy())
+        return found
+
+    def best(
+        self, histories: Histories, k: int, seen: tuple[np.ndarray, np.ndarray] | None, as_of: datetime
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of each user.
+
+        Args:
+            seen: positions of users and item indices, two arrays [pairs], that are left out; None: nothing is.
+
+        Returns:
+            items int64 and scores float32, both [users, k]; -1 and -inf where fewer remain.
+        """
+        scores = self.scores(histories, as_of)
+        if seen is not None:
+            scores[seen] = -np.inf
+        return top_k(scores, k)
+
+    def popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Items and scores [k] for somebody of whom nothing is known."""
+        items, scores = top_k(mask_special_items(self.popularity.popularity[None].copy()), k)
+        return items[0], scores[0]
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the interest model, which is registered on its own."""
+        self.filter.save(folder)
+        self.hybrid.save(folder)
+        state = {
+            "content_vectors": self.content.vectors,
+            "content_popularity": self.content.popularity,
+            "popularity": self.popularity.popularity,
+            "interest_trend": self.interest.trend.numpy(),
+        }
+        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, folder / STATE)
+
+    @classmethod
+    def load(cls, folder: Path, interest: InterestEvolutionModel) -> Release:
+        """Join what `save` wrote with the interest model of the same space. Raises UnsafeModel."""
+        import torch
+
+        state = load_file(folder / STATE)
+        release = cls(CollaborativeFilter.load(folder), interest, state["content_vectors"])
+        release.content.vectors = state["content_vectors"]
+        release.content.popularity = state["content_popularity"]
+        release.popularity.popularity = state["popularity"]
+        interest.trend.copy_(torch.from_numpy(state["interest_trend"]))
+        release.hybrid = Hybrid.load(folder, release.hybrid.parts)
+        return release

@@ -1,0 +1,180 @@
+"""
+Trains the interest-evolution model as of a cutoff, measures it on the last days before it, and lets the gate decide.
+
+A run key registers one version. A retry goes on from the last checkpoint, and skips a training that was finished.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import perf_counter
+
+from pipeline.evaluation.comparison import compare
+from pipeline.models.baselines import baselines
+from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+from pipeline.models.recommender import Recommender
+from pipeline.models.translation import recommender_in
+from pipeline.observability import get_logger
+from pipeline.partitions import run_key_of
+from pipeline.serving.registered_model import example_rows
+from pipeline.serving.releases import load_interest
+from pipeline.settings import Settings
+from pipeline.steps.long_term_interest import restate_interest
+from pipeline.steps.model_runs import (
+    CHAMPION,
+    GateOutcome,
+    RunFolder,
+    TrainedVersion,
+    TrainingData,
+    gate_version,
+    lineage_of,
+    read_evaluation,
+    read_training_data,
+    register_run,
+    registered,
+)
+from pipeline.stores.model_versions import Version
+from pipeline.stores.registry import Registry
+from pipeline.training.epochs import TrainingRun
+from pipeline.training.loop import train_interest_model as train
+
+MODEL = "interest_evolution"
+
+log = get_logger(__name__)
+
+
+def train_interest_model(as_of: datetime, settings: Settings, known_at: datetime) -> TrainedVersion:
+    """Train, measure and register the version of a cutoff. Twice is the same as once; a crash loses one epoch.
+
+    Args:
+        as_of: the first moment that is no longer in the data, for example the end of a week.
+
+    Raises:
+        BadPartition: no event lies before the validation window.
+        FloatingPointError: the loss is not finite.
+    """
+    run_key = run_key_of(MODEL, as_of)
+    registry, run = Registry(settings), RunFolder.of(settings, run_key)
+    if (standing := registry.find(MODEL, run_key)) is not None:
+        return TrainedVersion.of(standing, read_evaluation(registry, run, standing), was_registered=True)
+    data = read_training_data(as_of, settings)
+    if not run.is_trained:
+        _train(data, run, settings)
+    model = InterestEvolutionModel.from_pretrained(run.model)
+    evaluation = _evaluate(model, data, registry, run_key, settings)
+    run.write_evaluation(evaluation)
+    version = register_run(
+        registry,
+        MODEL,
+        run_key,
+        run,
+        data,
+        evaluation,
+        example=example_rows(data.split.known(data.histories), data.catalogue),
+        space_id=model.config.space_id,
+        params={name: value for name, value in model.config.to_diff_dict().items() if isinstance(value, int | float)},
+        lineage=lineage_of(data, settings) | {"text_space_id": model.config.text_space_id},
+    )
+    trained = TrainedVersion.of(version, evaluation, was_registered=False)
+    log.info("interest model registered", **trained.model_dump(mode="json"))
+    return trained
+
+
+def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime) -> GateOutcome:
+    """Promote or hold the version of a cutoff, and bring the vectors of days that it serves up to date.
+
+    Raises:
+        NotFound: the run has not registered a version.
+    """
+    run_key = run_key_of(MODEL, as_of)
+    registry, run = Registry(settings), RunFolder.of(settings, run_key)
+    version = registered(registry, MODEL, run_key)
+    evaluation = read_evaluation(registry, run, version)
+    champion = registry.champion_before(MODEL, as_of)
+    if version.status == "candidate" and evaluation["champion_version"] != (champion and champion.number):
+        # An older week was decided since: the candidate has to beat the champion that serves now.
+        model = load_interest(registry, version)
+        evaluation = _evaluate(model, read_training_data(as_of, settings), registry, run_key, settings)
+    outcome = gate_version(registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at)
+    if outcome.promoted:
+        restate_interest(settings, known_at)
+    return outcome
+
+
+def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
+    """Learn before the validation window, choose the epoch on it, save with the popularity of the cutoff."""
+    vectors, text_space = data.text_vectors(data.catalogue)
+    chosen = settings.training
+    trained = train(
+        data.split.train(data.histories),
+        data.split.validation(data.histories),
+        data.catalogue,
+        vectors,
+        InterestEvolutionConfig(text_space_id=text_space, **chosen.model),
+        TrainingRun(
+            seed=chosen.seed,
+            device=chosen.device,
+            max_epochs=chosen.max_epochs,
+            patience=chosen.patience,
+            max_seconds=chosen.max_seconds,
+            checkpoint_dir=run.checkpoints,
+        ),
+    )
+    # What is popular is a state, not a weight: the version serves from the cutoff on, so it may know all before it.
+    model = trained.model.observe(data.histories, data.split.as_of)
+    names = [name for name in (trained.curves[0] if trained.curves else {}) if name not in ("epoch", "seconds")]
+    run.keep(
+        model.save_pretrained,
+        {
+            "best_epoch": trained.best_epoch,
+            "stopped_because": trained.stopped_because,
+            "seconds": trained.seconds,
+            "curves": {name: [epoch[name] for epoch in trained.curves] for name in names},
+        },
+    )
+
+
+def _evaluate(
+    model: InterestEvolutionModel, data: TrainingData, registry: Registry, run_key: str, settings: Settings
+) -> dict:
+    """The model beside the champion and the baselines, all knowing what was known when the test window began."""
+    began = perf_counter()
+    split, catalogue = data.split, data.catalogue
+    known, test = split.known(data.histories), split.test(data.histories)
+    champion = registry.champion_before(MODEL, split.as_of)
+    recommenders: dict[str, Recommender] = {MODEL: model.observe(known, split.test_start)}
+    if champion is not None:
+        recommenders[CHAMPION] = _champion_in(registry, champion, data)
+    for baseline in baselines(settings.training.seed):
+        recommenders[baseline.name] = baseline.fit(known, catalogue, split.test_start)
+    comparison = compare(
+        recommenders,
+        known,
+        test,
+        catalogue,
+        split.test_start,
+        reference=CHAMPION if champion else "popularity",
+        include_seen=settings.recommending.include_seen,
+        samples=settings.evaluation.bootstrap_samples,
+        confidence=settings.evaluation.confidence,
+        seed=settings.training.seed,
+        item_vectors=data.text_vectors(catalogue)[0],
+    )
+    return {
+        "model": MODEL,
+        "run_key": run_key,
+        "champion_version": champion and champion.number,
+        "model_cutoff": split.as_of.isoformat(),
+        "trained_until": split.test_start.isoformat(),
+        "space_id": model.config.space_id,
+        "metrics": comparison.means(MODEL),
+        "comparison": comparison.to_dict(),
+        "seconds": perf_counter() - began,
+    }
+
+
+def _champion_in(registry: Registry, champion: Version, data: TrainingData) -> Recommender:
+    """The champion, told what was known when the test window began, answering in the data's catalogue."""
+    model = load_interest(registry, champion)
+    own = data.split.known(data.histories_in(model.catalogue, tuple(model.config.event_types)))
+    return recommender_in(model.observe(own, data.split.test_start), data.catalogue, CHAMPION)

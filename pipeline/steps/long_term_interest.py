@@ -1,0 +1,151 @@
+"""
+Encodes users into `long_term_interest` with the version that serves the day, and pushes the vectors online.
+
+The users active on the day; everybody on the first day of another version, because a vector of the old space can no
+longer be compared with anything.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.contracts import LONG_TERM_INTEREST, SEQUENCE_FEATURES
+from pipeline.features.histories import Histories
+from pipeline.models.interest_evolution import InterestEvolutionModel
+from pipeline.observability import get_logger
+from pipeline.partitions import Day
+from pipeline.serving.releases import load_interest, newest_sequences
+from pipeline.settings import Settings
+from pipeline.steps.serving_days import (
+    NO_MODEL_YET,
+    Timeline,
+    days_behind_their_sequences,
+    days_of_another_version,
+    is_for_everyone,
+    skip_day,
+    write_day,
+)
+from pipeline.stores.feature_store import push_online
+from pipeline.stores.ledger import Ledger
+from pipeline.stores.locks import alone
+from pipeline.stores.model_versions import Version
+from pipeline.stores.registry import Registry
+from pipeline.stores.tables import Lake
+
+MODEL = "interest_evolution"
+
+log = get_logger(__name__)
+
+
+class EmbeddedUsers(BaseModel):
+    """What a day's embedding left behind. `state` is `embedded`, or says why nothing was."""
+
+    model_config = ConfigDict(frozen=True)
+
+    day: str
+    state: str
+    users: int = 0
+    everyone: bool = False
+    model_version: int | None = None
+    space_id: str = ""
+    pushed: int = 0
+    """Rows that the online store took; those that it holds already, or newer ones of, are not among them."""
+    changed: bool = False
+    later_days: list[str] = []
+    """Days after it that were stale and were embedded again."""
+
+
+def embed_users(day: Day, settings: Settings, known_at: datetime, everyone: bool = False) -> EmbeddedUsers:
+    """Replace one day of `long_term_interest` and push it. Twice is the same as once.
+
+    A day before the first model is recorded as such, and is no failure.
+    """
+    with alone(settings, LONG_TERM_INTEREST.name):
+        embedding = _Embedding(settings, known_at)
+        embedded = embedding.embed(day, everyone)
+        later = days_behind_their_sequences(embedding.lake, embedding.ledger, LONG_TERM_INTEREST, day)
+        for other in later:
+            embedding.embed(other)
+    return embedded.model_copy(update={"later_days": [other.key for other in later]})
+
+
+def restate_interest(settings: Settings, known_at: datetime) -> list[EmbeddedUsers]:
+    """Embed again every day that was written, or skipped, before the version that serves it was promoted."""
+    with alone(settings, LONG_TERM_INTEREST.name):
+        embedding = _Embedding(settings, known_at)
+        days = days_of_another_version(embedding.ledger, LONG_TERM_INTEREST, embedding.timeline)
+        return [embedding.embed(day) for day in days]
+
+
+class _Embedding:
+    """The stores of one run; a version's weights are read once."""
+
+    def __init__(self, settings: Settings, known_at: datetime):
+        self.settings, self.known_at = settings, known_at
+        self.lake = Lake(settings.lake_url, settings.stores.storage_options)
+        self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
+        self.timeline = Timeline.of(self.registry, MODEL)
+        self.models: dict[int, InterestEvolutionModel] = {}
+
+    def embed(self, day: Day, everyone: bool = False) -> EmbeddedUsers:
+        version, is_new = self.timeline.serving(day)
+        if version is None:
+            skip_day(self.ledger, LONG_TERM_INTEREST, day, self.known_at)
+            log.info("no users embedded", partition=day.key, reason=NO_MODEL_YET)
+            return EmbeddedUsers(day=day.key, state=NO_MODEL_YET)
+        everyone = everyone or is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
+        if everyone:
+            sequences = newest_sequences(self.lake, day)
+        else:
+            sequences = self.lake.current(SEQUENCE_FEATURES, day, day).collect()
+        rows = self.encode(sequences, version, day)
+        details = {"model_version": version.number, "space_id": version.space_id, "everyone": everyone}
+        committed = write_day(self.lake, self.ledger, LONG_TERM_INTEREST, day, rows, details, self.known_at)
+        # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
+        pushed = push_online(
+            self.settings, LONG_TERM_INTEREST.name, self.lake.current(LONG_TERM_INTEREST, day, day).collect()
+        )
+        embedded = EmbeddedUsers(
+            day=day.key,
+            state="embedded",
+            users=rows.height,
+            everyone=everyone,
+            model_version=version.number,
+            space_id=version.space_id,
+            pushed=pushed.accepted,
+            changed=committed.changed,
+        )
+        log.info("users embedded", partition=day.key, **embedded.model_dump(exclude={"day", "later_days"}))
+        return embedded
+
+    def encode(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
+        """Rows of the contract LONG_TERM_INTEREST, one for each user of `sequences`."""
+        if sequences.is_empty():
+            return LONG_TERM_INTEREST.empty()
+        model = self.model(version)
+        histories = Histories.from_sequences(sequences, model.catalogue, model.config.event_types)
+        vectors = model.encode(histories)
+        facts = {
+            "space_id": version.space_id,
+            "model_version": version.number,
+            "model_cutoff": version.model_cutoff,
+            "event_timestamp": day.as_of,
+            "created": self.known_at,
+        }
+        schema = LONG_TERM_INTEREST.schema
+        return pl.DataFrame(
+            {"user_id": histories.user_ids.tolist(), "vector": vectors},
+            {"user_id": pl.String(), "vector": pl.Array(pl.Float32(), vectors.shape[1])},
+        ).select(
+            "user_id",
+            pl.col("vector").cast(schema["vector"]),
+            *(pl.lit(value).cast(schema[name]).alias(name) for name, value in facts.items()),
+        )
+
+    def model(self, version: Version) -> InterestEvolutionModel:
+        if version.number not in self.models:
+            self.models[version.number] = load_interest(self.registry, version)
+        return self.models[version.number]

@@ -1,0 +1,123 @@
+"""
+Which version serves which day, and which days of a served table no longer say what they should.
+
+A day of `long_term_interest` or `recommendations` follows from the version that serves it and from the users'
+sequences. When a version is promoted late, or an older day of events is restated, days that were written before are
+stale. They are found here and written again, so that any order of runs ends in the same tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from pipeline.contracts import SEQUENCE_FEATURES, Table
+from pipeline.partitions import Day, run_key_of
+from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
+from pipeline.stores.model_versions import Version
+from pipeline.stores.registry import Registry
+from pipeline.stores.tables import Committed, Lake
+
+NO_MODEL_YET = "no model yet"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Which promoted version of a model serves which day: the newest one whose data ended before the day began."""
+
+    promoted: tuple[Version, ...]
+    """oldest cutoff first"""
+
+    @classmethod
+    def of(cls, registry: Registry, model: str) -> Timeline:
+        return cls(tuple(version for version in registry.versions(model) if version.status == "promoted"))
+
+    def serving(self, day: Day) -> tuple[Version | None, bool]:
+        """The version that serves a day, and whether it is another one than on the day before."""
+        version, before = self._newest(day.start), self._newest(day.plus(-1).start)
+        return version, version is not None and (before is None or before.number != version.number)
+
+    def _newest(self, moment: datetime) -> Version | None:
+        return next((version for version in reversed(self.promoted) if version.model_cutoff <= moment), None)
+
+
+def is_for_everyone(ledger: Ledger, table: Table, day: Day, is_new: bool) -> bool:
+    """Whether a day holds everybody: on the first day of another version, and where it did so before.
+
+    What was pushed online must not vanish from the table behind it.
+    """
+    line = ledger.partition(table.name, day.key)
+    return is_new or bool(line and line.details.get("everyone"))
+
+
+def write_day(
+    lake: Lake, ledger: Ledger, table: Table, day: Day, rows: pl.DataFrame, details: dict, known_at: datetime
+) -> Committed:
+    """Replace one day of a table and record it; an unchanged day keeps its line in the ledger."""
+    record = PartitionRecord(
+        table_name=table.name,
+        partition=day.key,
+        state="published" if rows.height else "empty",
+        counts={"rows": rows.height},
+        details=details,
+        run_key=run_key_of(table.name, day.start),
+        written_at=known_at,
+    )
+    committed = lake.replace(table, day, rows, note_of([record]))
+    standing = ledger.partition(table.name, day.key)
+    same = standing is not None and (standing.state, standing.counts, standing.details) == (
+        record.state,
+        record.counts,
+        record.details,
+    )
+    if committed.changed or not same:
+        ledger.record_partition(record.model_copy(update={"version": committed.version}))
+    return committed
+
+
+def skip_day(ledger: Ledger, table: Table, day: Day, known_at: datetime) -> None:
+    """Record that no promoted version may serve the day; that is a state, not a failure."""
+    standing = ledger.partition(table.name, day.key)
+    if standing is None or standing.state != "skipped":
+        ledger.record_partition(
+            PartitionRecord(
+                table_name=table.name,
+                partition=day.key,
+                state="skipped",
+                details={"reason": NO_MODEL_YET},
+                run_key=run_key_of(table.name, day.start),
+                written_at=known_at,
+            )
+        )
+
+
+def days_of_another_version(ledger: Ledger, table: Table, timeline: Timeline) -> list[Day]:
+    """The days that were written, or skipped, when another version served them than does now; in order."""
+    found = []
+    for line in ledger.partitions(table.name):
+        version, is_new = timeline.serving(Day.parse(line.partition))
+        missing_somebody = is_new and not line.details.get("everyone")
+        if line.details.get("model_version") != (version and version.number) or missing_somebody:
+            found.append(Day.parse(line.partition))
+    return sorted(found)
+
+
+def days_behind_their_sequences(lake: Lake, ledger: Ledger, table: Table, after: Day) -> list[Day]:
+    """Days after `after` with a row older than the sequence it was made from, or without a user who belongs there."""
+    days = [day for day in lake.days(table) if day > after]
+    if not days:
+        return []
+    made = lake.current(table, days[0]).select("user_id", "event_timestamp", "created").collect()
+    sources = lake.scan(SEQUENCE_FEATURES).select("user_id", "event_timestamp", made_at="created").collect()
+    newest = sources.group_by("user_id", "event_timestamp").agg(pl.col("made_at").max()).sort("event_timestamp")
+    behind = made.sort("event_timestamp").join_asof(newest, on="event_timestamp", by="user_id", check_sortedness=False)
+    stale = {Day.of(moment) for moment in behind.filter(pl.col("made_at") > pl.col("created"))["event_timestamp"]}
+    whole = {line.partition for line in ledger.partitions(table.name) if line.details.get("everyone")}
+    for day in days:
+        upto = pl.col("event_timestamp") <= day.as_of if day.key in whole else pl.col("event_timestamp") == day.as_of
+        present = made.filter(pl.col("event_timestamp") == day.as_of)
+        if newest.filter(upto).join(present, on="user_id", how="anti").height:
+            stale.add(day)
+    return sorted(stale)
