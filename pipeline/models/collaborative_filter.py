@@ -45,7 +45,7 @@ class CollaborativeFilterConfig:
     """whether items that the user has had are asked for again"""
     cuts_per_user: int = 2
     """examples of each user in an epoch"""
-    interest_examples: int = 6_000
+    interest_examples: int = 4_000
     """contexts for which the LTI is computed, for the second phase"""
     interest_dropout: float = 0.3
     history_dropout: float = 0.3
@@ -121,7 +121,7 @@ class CollaborativeFilter:
             self.interest_scale = 0.0
             if encode is not None:
                 self.curves["interest"] = training.learn_interest(encode)
-                self.interest_scale = training.choose_interest_scale(encode)
+                self.interest_scale = training.choose_interest_scale()
         self.catalogue, self.event_types = catalogue, histories.event_types
         with torch.no_grad():
             tables = model.tables(text)
@@ -153,9 +153,9 @@ class CollaborativeFilter:
                 f"space {self.space_id or '(none)'} that this version was tuned with."
             )
         with torch.inference_mode():
-            interest = torch.from_numpy(vectors.astype(np.float32)) * self.interest_scale
+            interest = torch.from_numpy(vectors.astype(np.float32))
             recent = histories.last(self.config.context_length)
-            users = self.model.users(self.model.history_factors, recent, interest)
+            users = self.model.users(self.model.history_factors, recent, interest, None, self.interest_scale)
             found = users @ self.model.item_factors.T + self.model.offsets_of(torch.from_numpy(self.trend))
         return mask_special_items(found.numpy().astype(np.float32))
 

@@ -1,9 +1,14 @@
 """
 The network inside the collaborative filter: item factors, a user folded in from the history, interest through a gate.
 
-    user    = sum over scales s of d_s * pool_s(history factors)        what the user did, old and new
-            + gate * W LTI,  gate = sigmoid(G [user, log events] + c)   what the user cares about over months
+    user    = common                                                    what everybody has in common
+            + sum over scales s of d_s * pool_s(history factors)        what the user did, old and new
+            + gate * W (LTI - mean LTI),                                what the user cares about over months
+              gate = sigmoid(G [user, log events] + c)
     score   = <user, item factor> + bias + trend . (log popularity over 7 days, 30 days, ever)
+
+The mean is taken off because unit vectors of one space point much the same way: what they have in common says
+nothing about a person, and without this step any user's vector would help like one's own.
 
 There is no table of users: a user is what the history says, so one never seen in training gets factors in the same
 way, one with an LTI vector only is served by it, and nothing of a person is stored in the weights.
@@ -32,10 +37,12 @@ class FactorModel(nn.Module):
         self.history_factors = nn.Parameter(torch.zeros(num_items, factors))
         self.item_bias = nn.Parameter(torch.zeros(num_items))
         self.scale_weights = nn.Parameter(torch.full((len(SCALES), factors), 1.0 / len(SCALES)))
+        self.common = nn.Parameter(torch.zeros(factors))
         self.type_weights = nn.Parameter(torch.zeros(num_types + 1))
         self.trend_weights = nn.Parameter(torch.tensor([0.2, 0.3, 0.3]))
         self.interest = nn.Linear(interest_dim, factors, bias=False)
         nn.init.zeros_(self.interest.weight)  # without fine-tuning the LTI has no say at all
+        self.interest_mean = nn.Parameter(torch.zeros(interest_dim), requires_grad=False)
         self.gate = nn.Linear(factors + 1, factors)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -52,7 +59,12 @@ class FactorModel(nn.Module):
         return self.item_factors + self.text_to_item(text), self.history_factors + self.text_to_history(text)
 
     def users(
-        self, history_table: Tensor, histories: Histories, lti: Tensor, kept: Tensor | None = None
+        self,
+        history_table: Tensor,
+        histories: Histories,
+        lti: Tensor,
+        kept: Tensor | None = None,
+        interest_scale: float = 1.0,
     ) -> Tensor:
         """[users, factors].
 
@@ -60,6 +72,7 @@ class FactorModel(nn.Module):
             history_table: [num_items, factors].
             lti: [users, interest_dim]; a row of zeros adds nothing.
             kept: [events] 0/1, which events are read in this step (input dropout); None reads all.
+            interest_scale: how strongly the LTI speaks.
         """
         real = histories.items >= FIRST_ITEM
         items = torch.from_numpy(histories.items.astype(np.int64))
@@ -70,7 +83,7 @@ class FactorModel(nn.Module):
         if kept is not None:
             weight = weight * kept
         lengths = torch.from_numpy(np.bincount(histories.owners[real], minlength=histories.num_users))  # [users]
-        users = torch.zeros(histories.num_users, history_table.shape[1])
+        users = torch.zeros(histories.num_users, history_table.shape[1]) + self.common
         offsets = torch.from_numpy(histories.offsets[:-1])
         for scale, mix in zip(SCALES, self.scale_weights, strict=True):
             decayed = weight * torch.exp(-rank / scale) if np.isfinite(scale) else weight
@@ -81,7 +94,8 @@ class FactorModel(nn.Module):
             users = users + mix * pooled / (mass[:, None] + 1.0).sqrt()
         amount = torch.log1p(lengths.float())[:, None]
         gate = torch.sigmoid(self.gate(torch.cat([users, amount], dim=1)))  # [users, factors]
-        return users + gate * self.interest(lti)
+        given = (lti != 0).any(dim=1, keepdim=True)
+        return users + interest_scale * gate * self.interest((lti - self.interest_mean) * given)
 
     def offsets_of(self, trend: Tensor) -> Tensor:
         """What an item scores for everybody: [..., num_items] from trend [..., 3, num_items]."""

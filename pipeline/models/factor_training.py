@@ -61,13 +61,15 @@ class FactorTraining:
             examples = examples.take(np.sort(chosen))
         vectors = torch.from_numpy(np.asarray(encode(examples.context), dtype=np.float32))
         self.validation_interest = torch.from_numpy(np.asarray(encode(self.validation.context), dtype=np.float32))
+        with torch.no_grad():
+            self.model.interest_mean.copy_(vectors.mean(dim=0))
         return self._learn(self.config.learning_rate / 3, lambda: (examples, vectors))
 
-    def choose_interest_scale(self, encode: Encode) -> float:
+    def choose_interest_scale(self) -> float:
         """The scale with the least validation loss; 1 when there are too few users to choose on."""
         if self.validation.num_examples < MIN_VALIDATION:
             return 1.0
-        losses = [self._validation_loss(self.validation_interest * scale) for scale in INTEREST_SCALES]
+        losses = [self._validation_loss(self.validation_interest, scale) for scale in INTEREST_SCALES]
         return INTEREST_SCALES[int(np.argmin(losses))]
 
     def _cuts(self, per_user: int) -> Examples:
@@ -85,13 +87,15 @@ class FactorTraining:
     def _learn(self, learning_rate: float, draw: Callable[[], tuple[Examples, Tensor | None]]) -> list[float]:
         """Train until the validation loss stops falling, and leave the best weights in the model."""
         config, began = self.config, monotonic()
-        tables = [self.model.item_factors, self.model.history_factors, self.model.item_bias]
+        tables = [self.model.item_factors, self.model.history_factors]
+        for projection in (self.model.text_to_item, self.model.text_to_history):  # as many numbers as a table
+            tables += [] if projection is None else list(projection.parameters())
         named = {id(table) for table in tables}
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in named]
         optimizer = torch.optim.AdamW(  # the few shared weights see every example, so they may move faster
             [
                 {"params": tables, "lr": learning_rate, "weight_decay": config.weight_decay},
-                {"params": others, "lr": learning_rate * SHARED_SPEED, "weight_decay": 0.0},
+                {"params": others, "lr": config.learning_rate * SHARED_SPEED, "weight_decay": 0.0},
             ]
         )
         blind = self.validation.num_examples < MIN_VALIDATION
@@ -131,7 +135,7 @@ class FactorTraining:
         self.model.load_state_dict(best_weights)
         return curve
 
-    def _validation_loss(self, interest: Tensor | None) -> float:
+    def _validation_loss(self, interest: Tensor | None, interest_scale: float = 1.0) -> float:
         if not self.validation.num_examples:
             return float("inf")
         total = 0.0
@@ -141,7 +145,7 @@ class FactorTraining:
                 batch = self.validation.take(positions)
                 rows = torch.zeros(len(positions), dtype=torch.int64)
                 part = None if interest is None else interest[torch.from_numpy(positions)]
-                loss = self._loss(batch, part, self.validation_trend[None], rows, None, sampled=False)
+                loss = self._loss(batch, part, self.validation_trend[None], rows, None, False, interest_scale)
                 total += float(loss) * len(positions)
         return total / self.validation.num_examples
 
@@ -153,6 +157,7 @@ class FactorTraining:
         trend_rows: Tensor,
         kept: Tensor | None,
         sampled: bool | None = None,
+        interest_scale: float = 1.0,
     ) -> Tensor:
         """Softmax loss of a batch over the catalogue, or over sampled negatives with logQ when that is large.
 
@@ -165,7 +170,7 @@ class FactorTraining:
         num_items = item_table.shape[0]
         if interest is None:
             interest = torch.zeros(batch.num_examples, self.model.interest.in_features)
-        users = self.model.users(history_table, batch.context, interest, kept)  # [examples, factors]
+        users = self.model.users(history_table, batch.context, interest, kept, interest_scale)  # [examples, factors]
         everybody = self.model.offsets_of(trend)  # [grid, num_items]
         targets = torch.from_numpy(batch.targets)
         owners = torch.from_numpy(np.repeat(np.arange(batch.num_examples), np.diff(batch.target_offsets)))
