@@ -14,9 +14,12 @@ from pipeline.report.page import Interval, ModelReport, ScoreRow
 
 CHAMPION = "champion"
 """The name of the serving version in a comparison."""
+PARTS = ("interest_evolution", "content", "hybrid")
+"""What a release is made of or made into, beside the model that is judged."""
 PLACEBO_NAMES = {
     "own": "own vector",
     "another": "another user's vector",
+    "90_days_ago": "own vector of 90 days before",
     "zeros": "no vector (zeros)",
 }
 
@@ -36,7 +39,8 @@ def model_report(
     judged = evaluation.get("decision") or evaluation.get("gate") or {}
     standing = evaluation.get("champion_version")
     names = {CHAMPION: f"{model} version {standing}"} if standing is not None else {}
-    metrics, rows = _rows(comparison, {model: "challenger", CHAMPION: "champion"}, names)
+    roles = dict.fromkeys(PARTS, "part") | {f"{CHAMPION}_hybrid": "part", model: "challenger", CHAMPION: "champion"}
+    metrics, rows = _rows(comparison, roles, names)
     placebo_metrics, placebo = _rows(evaluation.get("placebo") or {}, {"own": "challenger"}, PLACEBO_NAMES)
     facts = comparison.get("facts", {})
     if not decision and "promote" in judged:

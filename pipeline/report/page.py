@@ -53,7 +53,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One recommender in the metric table; `role` is challenger, champion or baseline."""
+    """One recommender in the metric table; `role` is challenger, champion, part or baseline."""
 
     name: str
     role: str

@@ -132,3 +132,12 @@ def test_a_value_that_nobody_has_is_a_dash_not_a_number(report):
     page = render(dataclasses.replace(report, models=[model]))
 
     assert "nan" not in re.sub("<style>.*?</style>", "", page, flags=re.S).lower()
+
+
+def test_a_version_that_was_decided_on_without_a_comparison_is_shown(report):
+    bare = dataclasses.replace(report.models[0], metrics=(), rows=(), placebo=(), decision="held")
+
+    page = render(dataclasses.replace(report, models=[bare]))
+
+    assert "No comparison has been recorded for this version." in page
+    assert "no comparison recorded" in page

@@ -1,0 +1,53 @@
+from pipeline.report.evaluations import model_report
+
+
+def cell(mean: float | None) -> dict:
+    return {"mean": mean, "low": mean, "high": mean, "users": 9, "change": 0, "change_low": 0, "change_high": 0}
+
+
+def row(name: str, mean: float | None) -> dict:
+    return {"model": name, "coverage": 0.2, "ndcg@10": cell(mean), "recall@50": cell(mean)}
+
+
+EVALUATION = {
+    "champion_version": 3,
+    "comparison": {
+        "as_of": "2026-02-01T00:00:00+00:00",
+        "facts": {"users": 200},
+        "table": [row("collaborative_filter", 0.08), row("champion", 0.07), row("hybrid", 0.09), row("ease", None)],
+    },
+    "placebo": {"table": [row("own", 0.08), row("zeros", 0.06)]},
+    "decision": {"promote": False, "reasons": ["failed: ndcg@10"]},
+}
+
+
+def test_rows_have_the_roles_that_a_reader_looks_for():
+    shown = model_report("collaborative_filter", "collaborative_filter@2026-03-01", EVALUATION)
+
+    assert [(row.name, row.role) for row in shown.rows] == [
+        ("collaborative_filter", "challenger"),
+        ("collaborative_filter version 3", "champion"),
+        ("hybrid", "part"),
+        ("ease", "baseline"),
+    ]
+    assert shown.metrics == ("ndcg@10", "recall@50")
+    assert [row.name for row in shown.placebo] == ["own vector", "no vector (zeros)"]
+    assert (shown.users, shown.decision, shown.reasons) == (200, "held", ("failed: ndcg@10",))
+
+
+def test_the_ledger_has_the_last_word_about_a_decision():
+    shown = model_report("m", "m@2026-03-01", EVALUATION, decision="promoted", reasons=["by hand"], version=4)
+
+    assert (shown.decision, shown.reasons, shown.version) == ("promoted", ("by hand",), 4)
+
+
+def test_a_value_that_is_null_is_not_a_number():
+    shown = model_report("collaborative_filter", "k", EVALUATION)
+
+    assert shown.rows[-1].scores["ndcg@10"].value != shown.rows[-1].scores["ndcg@10"].value
+
+
+def test_an_evaluation_without_anything_in_it_is_shown_as_such():
+    shown = model_report("m", "m@2026-03-01", {})
+
+    assert (shown.rows, shown.placebo, shown.decision) == ((), (), "")
