@@ -64,8 +64,8 @@ def ui_command(settings: Settings) -> list[str]:
 
 
 def _feast_command(settings: Settings) -> list[str]:
-    executable = str(Path(sys.executable).with_name("feast"))
-    return [executable, "--chdir", str(REPO), "--feature-store-yaml", str(feature_store_yaml(settings))]
+    feast = [sys.executable, "-m", "pipeline.stores.quick_feast"]
+    return [*feast, "--chdir", str(REPO), "--feature-store-yaml", str(feature_store_yaml(settings))]
 
 
 def apply_definitions(settings: Settings) -> bool:

@@ -23,3 +23,9 @@ if "feast" not in sys.modules:
         import feast  # noqa: F401
     finally:
         typeguard.typechecked = _instrumenting
+
+if __name__ == "__main__":
+    # `python -m pipeline.stores.quick_feast serve ...` is the command `feast serve ...`, up some seconds sooner.
+    from feast.cli.cli import cli
+
+    cli()
