@@ -11,8 +11,11 @@ from pipeline.cli.edge import console, escaped, print_json, settings_of
 if TYPE_CHECKING:
     from pipeline.steps.status import PartitionStatus, Status
 
-MARKS = {"published": "green", "empty": "dim", "failed": "bold red", "skipped": "yellow"}
-MODEL_MARKS = {"promoted": "green", "held": "yellow", "candidate": "dim", "rolled_back": "red"}
+MARKS = {"published": "[green]", "empty": "[dim]", "failed": "[bold red]", "skipped": "[yellow]"}
+MODEL_MARKS = {"promoted": "[green]", "held": "[yellow]", "candidate": "[dim]", "rolled_back": "[red]"}
+PLAIN = "[default]"
+QUARANTINE = "quarantined_events"
+NARROW = ("version", "partitions", "rows", "age", "entities")
 
 
 def status(
@@ -53,14 +56,12 @@ def _show(found: Status, days: int) -> None:
 
 
 def _show_tables(found: Status) -> None:
-    table = _table("Tables", "table", "version", "partitions", "from", "to", "states", "counts")
+    table = _table("Tables", "table", "version", "newest", "partitions", "counts")
     for entry in found.tables:
-        states = ", ".join(f"[{MARKS.get(state, '')}]{rows:,} {state}[/]" for state, rows in entry.states.items())
+        states = "\n".join(f"{MARKS.get(state, PLAIN)}{rows:,} {state}[/]" for state, rows in entry.states.items())
         table.add_row(
             entry.table,
             "–" if entry.version is None else str(entry.version),
-            f"{entry.partitions:,}",
-            entry.first or "–",
             entry.last or "–",
             states or "–",
             _counts(entry.counts),
@@ -72,20 +73,22 @@ def _show_partitions(found: Status, days: int) -> None:
     shown: list[PartitionStatus] = []
     for entry in found.tables:
         own = [partition for partition in found.partitions if partition.table == entry.table]
-        shown += own[-days:] if days else []
+        newest = own[-days:] if days else []
+        # A day without a refused row is the rule; only an exception is worth a line.
+        shown += [p for p in newest if p.table != QUARANTINE or p.state != "empty"]
     # A failure is shown however old it is: it is why somebody looks.
     shown += [partition for partition in found.partitions if partition.state == "failed" and partition not in shown]
     if not shown:
         return
-    table = _table("Newest partitions", "table", "partition", "state", "counts", "warnings")
+    warned = any(partition.warnings for partition in shown)
+    table = _table("Newest partitions", "table", "partition", "state", "counts", *(["warnings"] if warned else []))
     for partition in sorted(shown, key=lambda p: (p.table, p.partition)):
-        mark = MARKS.get(partition.state, "")
         table.add_row(
             partition.table,
             escaped(partition.partition),
-            f"[{mark}]{partition.state}[/]",
+            f"{MARKS.get(partition.state, PLAIN)}{partition.state}[/]",
             _counts(partition.counts),
-            escaped("; ".join(partition.warnings)) or "–",
+            *([escaped("; ".join(partition.warnings))] if warned else []),
         )
     console.print(table)
 
@@ -99,7 +102,7 @@ def _show_models(found: Status) -> None:
         table.add_row(
             model.model,
             str(model.version),
-            f"[{MODEL_MARKS.get(model.status, '')}]{model.status}[/]",
+            f"{MODEL_MARKS.get(model.status, PLAIN)}{model.status}[/]",
             ", ".join(model.aliases) or "–",
             model.model_cutoff.date().isoformat(),
             escaped(model.space_id),
@@ -128,13 +131,16 @@ def _table(title: str, *names: str):
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
         table.add_column(
-            name, justify="right" if name in ("version", "partitions", "rows", "age", "entities") else "left"
+            name,
+            justify="right" if name in NARROW else "left",
+            no_wrap=name not in ("counts", "warnings", "reason"),
         )
     return table
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{rows:,} {escaped(name.replace('_', ' '))}" for name, rows in counts.items()) or "–"
+    """The counts that are not zero, in words."""
+    return ", ".join(f"{rows:,} {escaped(name.replace('_', ' '))}" for name, rows in counts.items() if rows) or "–"
 
 
 def _age(seconds: float | None) -> str:
