@@ -54,21 +54,24 @@ def start_airflow(settings: Settings, say: Say) -> bool:
     return True
 
 
-def start_servers(settings: Settings, say: Say) -> list[Address]:
-    """Start MLflow's and Feast's servers where they are not up. Returns where to find them."""
+def start_servers(settings: Settings, say: Say) -> bool:
+    """Start MLflow's and Feast's servers where they are not up; False where all were.
+
+    Raises:
+        BadSetting: a port is taken.
+        EngineFailure: a server does not listen; it is stopped again.
+    """
     alive = processes.running(settings)
+    missing = [(service, port, setting) for service, port, setting in _servers(settings) if service.name not in alive]
+    for _, port, setting in missing:
+        require_free(settings, port, setting)
     environment = stack_environment(settings)
-    for service, port, setting in _servers(settings):
-        if service.name not in alive:
-            require_free(settings, port, setting)
-            say(f"starting {service.name}")
-            processes.start(settings, service, environment)
-    host = settings.airflow.host
-    for service, port, _ in _servers(settings):
-        if not processes.wait_until(lambda port=port: _answers(host, port), HEALTHY_WITHIN):
-            tail = processes.log_tail(settings, service.name)
-            raise EngineFailure(f"{service.name} does not listen on port {port}. The end of its log: {tail}")
-    return addresses(settings)
+    for service, port, _ in missing:
+        say(f"starting {service.name} at port {port}")
+        processes.start(settings, service, environment)
+    for service, port, _ in missing:
+        _wait_listening(settings, service.name, port)
+    return bool(missing)
 
 
 def addresses(settings: Settings) -> list[Address]:
@@ -169,6 +172,16 @@ def _wait_healthy(settings: Settings) -> None:
     if not processes.wait_until(lambda: expected <= api.dag_ids(), HEALTHY_WITHIN):
         wrong = " ".join(api.import_errors()) or "no import error was reported"
         raise EngineFailure(f"Airflow did not parse {sorted(expected - api.dag_ids())}: {wrong}")
+
+
+def _wait_listening(settings: Settings, name: str, port: int) -> None:
+    def settled() -> bool:
+        return _answers(settings.airflow.host, port) or name not in processes.running(settings)
+
+    if not processes.wait_until(settled, HEALTHY_WITHIN) or not _answers(settings.airflow.host, port):
+        tail = processes.log_tail(settings, name, 3)
+        processes.stop(settings, [name])
+        raise EngineFailure(f"{name} does not listen on port {port}. The end of its log: {tail}")
 
 
 def _answers(host: str, port: int) -> bool:

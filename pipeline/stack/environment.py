@@ -52,6 +52,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     return inherited | {
         "INTEREST_HOME": str(settings.place("")),
         "PYTHONUNBUFFERED": "1",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for a queue that nothing here fills
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__API__BASE_URL": airflow_url(settings),
         "AIRFLOW__API__HOST": settings.airflow.host,

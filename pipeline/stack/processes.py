@@ -7,6 +7,7 @@ given to somebody else is never signalled.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.settings import Settings
+from pipeline.stack.secrets import write_private
 
 GRACE_SECONDS = 15.0
 
@@ -43,9 +45,7 @@ def start(settings: Settings, service: Service, environment: dict[str, str]) -> 
             start_new_session=True,
         )
     facts = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
-    file = _pid_file(settings, service.name)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(facts))
+    write_private(settings.place("run") / f"{service.name}.pid", json.dumps(facts))
     return process.pid
 
 
@@ -53,13 +53,13 @@ def running(settings: Settings) -> dict[str, psutil.Process]:
     """The processes of this home folder that are alive, by name."""
     alive = {}
     for file in sorted(settings.place("run").glob("*.pid")):
-        facts = json.loads(file.read_text() or "{}")
         try:
+            facts = json.loads(file.read_text())
             process = psutil.Process(facts["pid"])
             same = abs(process.create_time() - facts["started"]) < 1.0
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 alive[file.stem] = process
-        except (KeyError, psutil.NoSuchProcess):
+        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
             continue
     return alive
 
@@ -70,22 +70,14 @@ def stop(settings: Settings, names: list[str] | None = None) -> list[str]:
     The scheduler goes first and may finish what it is doing, while the servers that its tasks need still answer.
     """
     wanted = {name: p for name, p in running(settings).items() if names is None or name in names}
-    first = [process for name, process in wanted.items() if name == "scheduler"]
-    _stop_families(first)
-    _stop_families([process for process in wanted.values() if process not in first])
+    rest = [member for process in wanted.values() for member in family_of(process)]
+    _end([process for name, process in wanted.items() if name == "scheduler"], "terminate", GRACE_SECONDS)
+    for how in ("terminate", "kill"):
+        rest = _end(rest, how, 5.0)
     for file in settings.place("run").glob("*.pid"):
         if names is None or file.stem in names:
             file.unlink(missing_ok=True)
     return sorted(wanted)
-
-
-def _stop_families(roots: list[psutil.Process]) -> None:
-    """Ask the roots, then everybody that is left, then force them."""
-    left = [member for process in roots for member in family_of(process)]
-    for who, how, patience in ((roots, "terminate", GRACE_SECONDS), (left, "terminate", 3.0), (left, "kill", 3.0)):
-        for process in who:
-            _signal(process, how)
-        _, left = psutil.wait_procs(left, timeout=patience)
 
 
 def family_of(process: psutil.Process) -> list[psutil.Process]:
@@ -119,12 +111,9 @@ def wait_until(condition, seconds: float, every: float = 0.5) -> bool:
     return bool(condition())
 
 
-def _signal(process: psutil.Process, how: str) -> None:
-    try:
-        getattr(process, how)()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _pid_file(settings: Settings, name: str) -> Path:
-    return settings.place("run") / f"{name}.pid"
+def _end(members: list[psutil.Process], how: str, patience: float) -> list[psutil.Process]:
+    """Signal all of them and wait; returns those that are still there."""
+    for process in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            getattr(process, how)()
+    return psutil.wait_procs(members, timeout=patience)[1]
