@@ -35,11 +35,11 @@ def gaps_before(times: Tensor) -> Tensor:
 class RelativeBias(nn.Module):
     """What attention adds for how long ago, and how many events ago, something happened; causal."""
 
-    def __init__(self, heads: int, num_buckets: int, max_length: int):
+    def __init__(self, heads: int, num_buckets: int, history_length: int):
         super().__init__()
         self.num_buckets = num_buckets
         self.by_time = nn.Parameter(torch.zeros(num_buckets, heads))
-        self.by_distance = nn.Parameter(torch.zeros(max_length, heads))
+        self.by_distance = nn.Parameter(torch.zeros(history_length, heads))
 
     def forward(self, times: Tensor) -> Tensor:
         """[batch, length] int64 -> [batch, heads, length, length]; -inf where the key is later than the query."""
@@ -86,9 +86,9 @@ class TransformerEncoder(nn.Module):
     """Causal Transformer over event tokens; the bias is shared by its layers."""
 
     def __init__(self, dim: int, layers: int, heads: int, feed_forward: int, dropout: float, gap_buckets: int,
-                 max_length: int):
+                 history_length: int):
         super().__init__()
-        self.bias = RelativeBias(heads, gap_buckets, max_length)
+        self.bias = RelativeBias(heads, gap_buckets, history_length)
         self.blocks = nn.ModuleList(GatedBlock(dim, heads, feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
@@ -119,5 +119,5 @@ def build_encoder(config) -> nn.Module:
         return RecurrentEncoder(config.dim, config.layers, config.dropout)
     return TransformerEncoder(
         config.dim, config.layers, config.heads, config.feed_forward, config.dropout, config.gap_buckets,
-        config.max_length,
+        config.history_length,
     )

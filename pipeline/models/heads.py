@@ -19,8 +19,9 @@ class InterestHeads(nn.Module):
         self.long_term_scale = nn.Parameter(torch.tensor(2.0))
         self.category_mix = nn.Linear(dim, max(num_categories, 1))
         self.event_type = nn.Linear(dim, num_types + 1)
-        self.next_trend = TrendWeights(dim, trend_windows)
-        self.long_term_trend = TrendWeights(dim, trend_windows)
+        # How much each head follows what is popular now; at first as popularity of the longest window alone would.
+        self.next_trend = nn.Parameter(torch.linspace(0.0, 1.0, trend_windows))
+        self.long_term_trend = nn.Parameter(torch.linspace(0.0, 1.0, trend_windows))
 
     def long_term_interest(self, states: Tensor) -> Tensor:
         """[..., dim] -> [..., dim] of unit length: the vector that is published"""
@@ -33,16 +34,3 @@ class InterestHeads(nn.Module):
     def long_term_queries(self, states: Tensor) -> Tensor:
         """[..., dim] -> [..., dim]: the long-term interest, at the temperature of its softmax"""
         return self.long_term_interest(states) * self.long_term_scale.exp()
-
-
-class TrendWeights(nn.Module):
-    """How much a user follows what is popular now: one weight for each popularity window."""
-
-    def __init__(self, dim: int, windows: int):
-        super().__init__()
-        self.common = nn.Parameter(torch.linspace(0.0, 1.0, windows))    # at first: popularity of the longest window
-        self.personal = nn.Linear(dim, windows, bias=False)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """[..., dim] -> [..., windows]"""
-        return self.common + self.personal(states)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -29,6 +31,7 @@ from pipeline.models.losses import LossBalance, item_cross_entropy, mix_cross_en
 CATALOGUE_FILE = "catalogue.json"
 LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
 TOKENS_AT_ONCE = 4096
+USERS_AT_ONCE = 512
 MOST_CATEGORIES = 128
 
 
@@ -52,12 +55,13 @@ class InterestEvolutionConfig(PretrainedConfig):
         heads: int = 2,
         feed_forward: int = 128,
         dropout: float = 0.2,
-        max_length: int = 200,
+        history_length: int = 200,
         gap_buckets: int = 32,
         item_dropout: float = 0.15,
         horizon_days: float = 60.0,
         period_days: float = 28.0,
         future_samples: int = 4,
+        future_positions: float = 0.25,
         next_weight: float = 1.0,
         future_weight: float = 0.5,
         mix_weight: float = 0.1,
@@ -88,12 +92,13 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.heads = heads
         self.feed_forward = feed_forward
         self.dropout = dropout
-        self.max_length = max_length
+        self.history_length = history_length
         self.gap_buckets = gap_buckets
         self.item_dropout = item_dropout
         self.horizon_days = horizon_days
         self.period_days = period_days
         self.future_samples = future_samples
+        self.future_positions = future_positions
         self.next_weight = next_weight
         self.future_weight = future_weight
         self.mix_weight = mix_weight
@@ -215,17 +220,20 @@ class InterestEvolutionModel(PreTrainedModel):
 
         Args:
             batch: see `training.batches`.
-            generator: draws the dropped items while training; without it none is dropped.
+            generator: draws, while training, the items that are dropped and the positions whose future is asked
+                for (neighbours have nearly the same one); without it none is dropped and all are asked.
         """
-        dropped = None
-        if self.training and generator is not None and self.config.item_dropout > 0:
+        dropped = asked = None
+        if self.training and generator is not None:
             drawn = torch.rand(self.config.num_items, generator=generator)
             dropped = (drawn < self.config.item_dropout).to(self.device)
+            drawn = torch.rand(batch["items"].shape, generator=generator)
+            asked = (drawn < self.config.future_positions).to(self.device)
         table = self.item_table(dropped)
         states = self.states(table, batch["items"], batch["types"], batch["times"])
         losses = {
             "next": self._item_loss("next", states, table, batch["next_items"][..., None], batch),
-            "future": self._item_loss("future", states, table, batch["future_items"], batch),
+            "future": self._item_loss("future", states, table, batch["future_items"], batch, asked),
         }
         if self.config.categories:
             has_mix = batch["category_mix"].sum(dim=-1) > 0
@@ -237,32 +245,30 @@ class InterestEvolutionModel(PreTrainedModel):
             losses["type"] = _mean(nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"))
         return {"loss": self.balance(losses), **losses}
 
-    def _item_loss(self, head: str, states: Tensor, table: Tensor, targets: Tensor, batch: dict) -> Tensor:
-        """states [batch, length, dim], targets [batch, length, positives] (0 = none) -> scalar"""
+    def _item_loss(
+        self, head: str, states: Tensor, table: Tensor, targets: Tensor, batch: dict, asked: Tensor | None = None
+    ) -> Tensor:
+        """states [batch, length, dim], targets [batch, length, positives] (0 = none), asked [batch, length] bool
+        -> scalar"""
         labelled = (targets >= FIRST_ITEM).all(dim=-1)
-        rows, goals = states[labelled], targets[labelled]                          # [rows, dim], [rows, positives]
-        steps, trend = batch["trend_rows"][labelled], batch["trend"]               # [rows], [steps, 2, num_items]
-        queries, follow = self._queries(head, rows)                                # [rows, dim], [rows, 2]
+        labelled = labelled if asked is None else labelled & asked
+        goals, query, follow = targets[labelled], *self._ask(head, states[labelled])
+        steps, moment = torch.unique(batch["trend_rows"][labelled], return_inverse=True)    # [rows] into [steps]
+        trend = torch.einsum("w,swi->si", follow, batch["trend"][steps])                    # [steps, num_items]
         if batch.get("negatives") is None:
-            logits = queries @ table.T                                             # [rows, num_items]
-            for window in range(follow.shape[1]):
-                logits = torch.addcmul(logits, follow[:, window, None], trend[steps, window])
+            logits = torch.addmm(trend[moment], query, table.T)                             # [rows, num_items]
             logits[:, :FIRST_ITEM] = -torch.inf
             return _mean(item_cross_entropy(logits, goals))
-        sampled = batch["negatives"]                                               # [samples]
-        negatives = queries @ table[sampled].T                                     # [rows, samples]
-        positives = torch.einsum("rd,rpd->rp", queries, table[goals])              # [rows, positives]
-        for window in range(follow.shape[1]):
-            known = trend[:, window]                                               # [steps, num_items]
-            negatives = negatives + follow[:, window, None] * known[steps[:, None], sampled]
-            positives = positives + follow[:, window, None] * known[steps[:, None], goals]
+        sampled = batch["negatives"]                                                        # [samples]
+        negatives = torch.addmm(trend[:, sampled][moment], query, table[sampled].T)         # [rows, samples]
+        positives = torch.einsum("rd,rpd->rp", query, table[goals]) + trend[moment[:, None], goals]
         return _mean(sampled_cross_entropy(positives, negatives, goals, sampled, batch["log_q"]))
 
-    def _queries(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
-        """[rows, dim] -> queries [rows, dim] and trend weights [rows, 2] of one head"""
+    def _ask(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[rows, dim] -> queries [rows, dim] and trend weights [2] of one head"""
         if head == "next":
-            return self.heads.next_queries(states), self.heads.next_trend(states)
-        return self.heads.long_term_queries(states), self.heads.long_term_trend(states)
+            return self.heads.next_queries(states), self.heads.next_trend
+        return self.heads.long_term_queries(states), self.heads.long_term_trend
 
     # ---- what the model is asked
 
@@ -282,17 +288,16 @@ class InterestEvolutionModel(PreTrainedModel):
         return self
 
     @torch.no_grad()
-    def last_states(self, histories: Histories) -> Tensor:
-        """[users, dim]: the state after each user's last event, of at most `max_length` newest ones.
+    def _answers(self, histories: Histories, width: int, read: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """float32 [users, width]: what `read` makes of each user's state after the newest event, [rows, dim].
 
-        Batches have fixed shapes, so a user's state is the same bits whoever else is asked for.
+        Batches have fixed shapes, so a user's answer is the same bits whoever else is asked for.
         """
         self.eval()
         table = self.item_table()
-        recent = histories.last(self.config.max_length)
-        output = torch.empty(recent.num_users, self.config.dim)
-        for positions, length in _fixed_batches(recent.lengths, self.config.max_length):
-            rows = max(TOKENS_AT_ONCE // length, 1)
+        recent = histories.last(self.config.history_length)
+        output = np.empty((recent.num_users, width), dtype=np.float32)
+        for positions, rows, length in _fixed_batches(recent.lengths, self.config.history_length):
             items = torch.zeros(rows, length, dtype=torch.long)
             types, times = torch.zeros_like(items), torch.zeros_like(items)
             last = torch.zeros(rows, dtype=torch.long)
@@ -308,17 +313,16 @@ class InterestEvolutionModel(PreTrainedModel):
                 times[row, size:] = times[row, size - 1]
             device = self.device
             states = self.states(table, items.to(device), types.to(device), times.to(device))
-            output[positions] = states[torch.arange(rows), last.to(device)][: len(positions)].cpu()
+            newest = states[torch.arange(rows, device=device), last.to(device)]                # [rows, dim]
+            output[positions] = read(newest)[: len(positions)].float().cpu().numpy()
         return output
 
-    @torch.no_grad()
     def encode(self, histories: Histories) -> np.ndarray:
         """float32 [users, dim], unit length: the long-term interest of each user.
 
         It depends on the user's own events only. A user without events gets the vector of one unknown event.
         """
-        states = self.last_states(histories).to(self.device)
-        return self.heads.long_term_interest(states).cpu().numpy()
+        return self._answers(histories, self.config.dim, self.heads.long_term_interest)
 
     @torch.no_grad()
     def item_vectors(self) -> np.ndarray:
@@ -332,30 +336,33 @@ class InterestEvolutionModel(PreTrainedModel):
         -inf at padding and the unknown item. A user without events is scored by the trend alone. `as_of` is part
         of the Recommender protocol: what is known is fixed by `histories` and by the last `observe`.
         """
-        states = self.last_states(histories).to(self.device)                       # [users, dim]
-        known = torch.from_numpy(histories.lengths > 0).to(self.device)[:, None]
         table = self.item_table()
-        shares = {"next": 1.0 - self.config.future_share, "future": self.config.future_share}
-        total = torch.zeros(len(states), self.config.num_items, device=self.device)
-        for head, share in shares.items():
-            if share == 0.0:
-                continue
-            total += share * self._log_probabilities(head, states, known, table)
-        total[:, :FIRST_ITEM] = -torch.inf
-        return total.cpu().numpy()
 
-    def _log_probabilities(self, head: str, states: Tensor, known: Tensor, table: Tensor) -> Tensor:
-        """[users, dim] -> [users, num_items]"""
-        queries, follow = self._queries(head, states * known)
-        logits = (queries * known) @ table.T + follow @ self.trend
+        def read(states: Tensor) -> Tensor:
+            own = self._log_probabilities("future", states, table) * self.config.future_share
+            return own + self._log_probabilities("next", states, table) * (1.0 - self.config.future_share)
+
+        found = self._answers(histories, self.config.num_items, read)
+        if (nobody := histories.lengths == 0).any():
+            found[nobody] = read(torch.zeros(1, self.config.dim, device=self.device)).cpu().numpy()
+        found[:, :FIRST_ITEM] = -np.inf
+        return found
+
+    def _log_probabilities(self, head: str, states: Tensor, table: Tensor) -> Tensor:
+        """[rows, dim] -> [rows, num_items]; a state of zeros, that of nobody, asks for nothing but the trend"""
+        query, follow = self._ask(head, states)
+        query = query * (states != 0).any(dim=1, keepdim=True)
+        logits = query @ table.T + follow @ self.trend
         logits[:, :FIRST_ITEM] = -torch.inf
         return torch.log_softmax(logits, dim=1).nan_to_num(neginf=0.0)
 
-    @torch.no_grad()
     def category_mix(self, histories: Histories) -> np.ndarray:
         """float32 [users, categories]: forecast shares of `config.categories` in the next `period_days`."""
-        states = self.last_states(histories).to(self.device)
-        return torch.softmax(self.heads.category_mix(states), dim=1).cpu().numpy()
+        if not self.config.categories:
+            return np.zeros((histories.num_users, 0), dtype=np.float32)
+        return self._answers(
+            histories, len(self.config.categories), lambda states: self.heads.category_mix(states).softmax(dim=1)
+        )
 
     def as_recommender(self) -> InterestEvolutionModel:
         return self
@@ -394,7 +401,7 @@ class InterestEvolutionModel(PreTrainedModel):
             rows = json.loads((Path(folder) / CATALOGUE_FILE).read_text(encoding="utf-8"))
             catalogue = Catalogue.of(list(zip(rows["item_ids"], rows["titles"], rows["categories"], strict=True)))
             model = super().from_pretrained(folder, *args, **kwargs)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise UnsafeModel(f"{folder} does not hold a complete interest model: {error}.") from error
         if catalogue.num_items != model.config.num_items:
             raise UnsafeModel(
@@ -410,12 +417,15 @@ def _mean(values: Tensor) -> Tensor:
     return values.sum() / max(len(values), 1)
 
 
-def _fixed_batches(lengths: np.ndarray, max_length: int):
-    """Users of like length together: yields positions and the padded length, which depends on own length only."""
-    steps = np.array(sorted({*(step for step in LENGTH_STEPS if step < max_length), max_length}))
-    padded = steps[np.searchsorted(steps, np.minimum(lengths, max_length))]
+def _fixed_batches(lengths: np.ndarray, longest: int):
+    """Users of like length together: yields positions, and the batch's rows and length.
+
+    Both follow from the users' own length alone, whoever else is there.
+    """
+    steps = np.array(sorted({*(step for step in LENGTH_STEPS if step < longest), longest}))
+    padded = steps[np.searchsorted(steps, np.minimum(lengths, longest))]
     for length in np.unique(padded):
         members = np.flatnonzero(padded == length)
-        rows = max(TOKENS_AT_ONCE // int(length), 1)
+        rows = min(max(TOKENS_AT_ONCE // int(length), 1), USERS_AT_ONCE)
         for first in range(0, len(members), rows):
-            yield members[first : first + rows], int(length)
+            yield members[first : first + rows], rows, int(length)

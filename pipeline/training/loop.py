@@ -63,7 +63,7 @@ def train_interest_model(
 
     histories_train = histories_train.with_events()
     rows = build_training_rows(
-        histories_train, config.num_items, config.max_length, config.horizon_days, config.period_days
+        histories_train, config.num_items, config.history_length, config.horizon_days, config.period_days
     )
     categories = [catalogue.category_names.index(name) for name in config.categories]
     mix = catalogue.category_matrix()[:, categories]
@@ -105,7 +105,7 @@ class Validation:
         self.start = EPOCH + timedelta(microseconds=int(after.times.min()))
         self.before, whole = before, before.followed_by(after)
         rows = build_training_rows(
-            whole, config.num_items, config.max_length, config.horizon_days, config.period_days, self.start
+            whole, config.num_items, config.history_length, config.horizon_days, config.period_days, self.start
         )
         if rows.num_rows:
             self.tasks = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, seed, device)

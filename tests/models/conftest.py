@@ -1,0 +1,54 @@
+"""A small interest model with random weights, and histories of every length to ask it about."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+
+HOUR = 3_600_000_000
+LENGTHS = (0, 1, 2, 3, 7, 8, 9, 12, 30, 5)
+
+
+@dataclass(frozen=True)
+class InterestWorld:
+    catalogue: Catalogue
+    histories: Histories
+    text: np.ndarray
+
+    def config(self, **changes) -> InterestEvolutionConfig:
+        fields = {"dim": 16, "layers": 2, "heads": 2, "feed_forward": 32, "history_length": 12} | changes
+        config = InterestEvolutionConfig(**fields)
+        return config.for_data(self.catalogue, self.histories.event_types, self.text.shape[1])
+
+    def model(self, seed: int = 3, **changes) -> InterestEvolutionModel:
+        """Every parameter is random, so that nothing is hidden behind a zero; all items but the last were trained."""
+        import torch
+
+        model = InterestEvolutionModel.for_catalogue(self.config(**changes), self.catalogue, self.text, seed)
+        with torch.no_grad():
+            for value in model.parameters():
+                value.add_(torch.randn_like(value) * 0.2)
+            model.trend.uniform_(0.0, 1.0)
+        model.trained_items[FIRST_ITEM:-1] = True
+        return model.eval()
+
+
+@pytest.fixture(scope="session")
+def interest_world() -> InterestWorld:
+    generator = np.random.default_rng(1)
+    catalogue = Catalogue.of([(f"i{n:02d}", f"item {n}", ("odd" if n % 2 else "even",)) for n in range(20)])
+    events = sum(LENGTHS)
+    text = generator.normal(size=(catalogue.num_items, 6)).astype(np.float32)
+    text[:FIRST_ITEM] = 0.0
+    histories = Histories(
+        user_ids=np.array([f"u{n}" for n in range(len(LENGTHS))], dtype=object),
+        offsets=np.concatenate([[0], np.cumsum(LENGTHS)]).astype(np.int64),
+        items=generator.integers(1, catalogue.num_items, events).astype(np.int32),
+        types=generator.integers(0, 3, events).astype(np.int16),
+        times=np.sort(generator.integers(0, 5000 * HOUR, events)),
+        event_types=("view", "cart"),
+    )
+    return InterestWorld(catalogue, histories, text)
