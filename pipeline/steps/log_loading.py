@@ -138,10 +138,13 @@ def _write_days(landing: Landing, name: str, rows: pl.DataFrame, first: Day, las
         mine = by_day.get((day.key,))
         if mine is not None:
             changed |= landing.put(day, name, mine)
-        elif not landing.files(day):
-            landing.say_empty(day, f"{file} covers {first} to {last} and has no event on this day.")
+            continue
+        changed |= landing.remove(day, name)
+        if not landing.files(day):
+            landing.say_empty(day, name, f"{file} covers {first} to {last} and has no event on this day.")
     # With another mapping the same file may fall on other days than before.
-    removed = landing.take_back(name, keep={Day.parse(key) for (key,) in by_day})
+    here = set(days_between(first, last))
+    removed = landing.take_back(name, keep=here)
     return changed or removed > 0
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -66,20 +67,32 @@ class Landing:
         scratch.replace(place)
         return True
 
-    def say_empty(self, day: Day, why: str) -> None:
+    def remove(self, day: Day, name: str) -> bool:
+        """Remove one file of a day; False where there is none."""
+        place = self.events / day.key / f"{name}.parquet"
+        there = place.is_file()
+        place.unlink(missing_ok=True)
+        return there
+
+    def say_empty(self, day: Day, name: str, why: str) -> None:
+        """Mark a day as complete and empty, in the name of a load; a mark that is there already stays."""
         place = self.events / day.key / NO_EVENTS
         if not place.is_file():
             self._make(place.parent)
-            place.write_text(why + "\n", encoding="utf-8")
+            place.write_text(f"{name}: {why}\n", encoding="utf-8")
 
-    def take_back(self, name: str, keep: set[Day] = frozenset()) -> int:
-        """Remove an earlier load's files, except those of `keep`; gives back how many."""
-        removed = 0
-        for file in self.events.glob(f"*/{name}.parquet"):
-            if Day.parse(file.parent.name) not in keep:
-                file.unlink()
-                removed += 1
-        return removed
+    def take_back(self, name: str, keep: Collection[Day] = ()) -> int:
+        """Remove an earlier load's files and its marks of empty days, except on the days of `keep`; how many."""
+        files = list(self.events.glob(f"*/{name}.parquet"))
+        marks = [
+            mark
+            for mark in self.events.glob(f"*/{NO_EVENTS}")
+            if mark.read_text(encoding="utf-8", errors="replace").startswith(f"{name}: ")
+        ]
+        wrong = [entry for entry in (*files, *marks) if Day.parse(entry.parent.name) not in keep]
+        for entry in wrong:
+            entry.unlink()
+        return len(wrong)
 
     def load_record(self, name: str) -> dict | None:
         """What was written down about an earlier load; None where there was none, or it did not end."""

@@ -1,0 +1,56 @@
+"""The landing folder: whole files only, and nothing that is not a day's data is read as such."""
+
+import polars as pl
+
+from pipeline.partitions import Day
+from pipeline.stores.landing import Landing, load_name
+
+DAY = Day.parse("2026-03-01")
+ROWS = pl.DataFrame({"user_id": ["u"], "ingested_at": ["2026-03-02T00:00:00Z"]})
+
+
+def test_a_file_that_says_the_same_is_not_written_again(tmp_path):
+    landing = Landing(tmp_path)
+    assert landing.put(DAY, "a", ROWS)
+    assert not landing.put(DAY, "a", ROWS.with_columns(ingested_at=pl.lit("later")))
+    assert landing.put(DAY, "a", ROWS.with_columns(user_id=pl.lit("v")))
+    assert [file.name for file in landing.files(DAY)] == ["a.parquet"]
+
+
+def test_a_file_that_is_being_written_is_not_data(tmp_path):
+    landing = Landing(tmp_path)
+    landing.put(DAY, "a", ROWS)
+    for name in ("_b.parquet", ".c.parquet"):
+        (landing.events / DAY.key / name).write_bytes(b"half")
+    assert [file.name for file in landing.files(DAY)] == ["a.parquet"]
+
+
+def test_an_empty_folder_is_no_delivery_and_a_marked_one_is(tmp_path):
+    landing = Landing(tmp_path)
+    (landing.events / DAY.key).mkdir(parents=True)
+    assert landing.days() == []
+    landing.say_empty(DAY, "shop", "closed on Sundays")
+    assert landing.days() == [DAY] and landing.says_empty(DAY) and landing.files(DAY) == []
+
+
+def test_taking_a_load_back_leaves_the_files_of_others(tmp_path):
+    landing = Landing(tmp_path)
+    landing.put(DAY, "a", ROWS)
+    landing.put(DAY, "b", ROWS)
+    landing.put(DAY.plus(1), "a", ROWS)
+    landing.say_empty(DAY.plus(2), "a", "nothing")
+    landing.say_empty(DAY.plus(3), "b", "nothing")
+    assert landing.take_back("a", keep={DAY.plus(1)}) == 2
+    assert landing.days() == [DAY, DAY.plus(1), DAY.plus(3)]
+    assert [file.name for file in landing.files(DAY)] == ["b.parquet"]
+    assert [file.name for file in landing.files(DAY.plus(1))] == ["a.parquet"]
+
+
+def test_a_load_is_named_by_its_content_and_never_like_a_hidden_file(tmp_path):
+    one, two = tmp_path / "__a b?.csv", tmp_path / "sub.csv"
+    one.write_bytes(b"x")
+    two.write_bytes(b"x")
+    assert load_name(one).startswith("a_b_-")
+    assert load_name(one)[-8:] == load_name(two)[-8:]
+    two.write_bytes(b"y")
+    assert load_name(one)[-8:] != load_name(two)[-8:]
