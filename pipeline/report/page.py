@@ -20,8 +20,10 @@ from pipeline.partitions import Day
 from pipeline.report import plots
 from pipeline.report.migration import Mix, Mover
 
-RECENT_DAYS = 14
+RECENT_DAYS = 7
 """Days of the quality table that are open; earlier ones are folded."""
+NOTABLE_DAYS = 12
+"""Days with a failure or a warning that are listed first."""
 MAX_TEXT = 400
 
 
@@ -130,6 +132,7 @@ def render(report: Report) -> str:
         environment.get_template("template.html").render(
             report=report,
             days=days,
+            notable=[day for day in days[::-1] if day.warnings or not day.balances][:NOTABLE_DAYS],
             recent=days[-RECENT_DAYS:][::-1],
             earlier=days[:-RECENT_DAYS][::-1],
             totals=totals(days),
@@ -139,6 +142,7 @@ def render(report: Report) -> str:
             migration=_migration(report.mix),
             changes=_changes(report.mix),
             movers=_movers(report),
+            mix_legend=_legend(report.mix, always=True),
             models=[_model(model) for model in report.models],
         )
         + "\n"
@@ -153,7 +157,8 @@ def totals(days: Sequence[DayQuality]) -> dict[str, int]:
     return sums | {
         "days": len(days),
         "failed": sum(day.state == "failed" for day in days),
-        "warned": sum(bool(day.warnings) for day in days),
+        "warned": sum(bool(day.warnings) and day.state != "failed" for day in days),
+        "notable": sum(bool(day.warnings) or not day.balances for day in days),
     }
 
 
@@ -167,7 +172,9 @@ def claims(report: Report) -> list[Claim]:
         failed = ", ".join(day.day.key for day in report.days if day.state == "failed")
         lines.append(Claim("bad", f"{found['failed']} of {found['days']} days failed and published nothing: {failed}."))
     else:
-        lines.append(Claim("good", f"All {found['days']} days are published."))
+        empty = sum(day.state == "empty" for day in report.days)
+        aside = f", {empty} of them without an event" if empty else ""
+        lines.append(Claim("good", f"All {found['days']} days are published{aside}."))
     unbalanced = [day.day.key for day in report.days if not day.balances]
     if unbalanced:
         lines.append(Claim("bad", f"Rows are missing on {', '.join(unbalanced)}: rows in are not the sum of the rest."))
@@ -270,11 +277,16 @@ def _migration(mix: Mix | None) -> Markup | None:
     if mix is None:
         return None
     names = [str(_shown(name)) for name in mix.names]
-    key = plots.legend([(name, plots.colour_of(i, len(names), mix.has_rest)) for i, name in enumerate(names)])
     drawing = plots.stream(
         "migration", "Share of interest by category over time", mix.starts, names, mix.shares, mix.has_rest
     )
-    return drawing + key
+    return drawing + _legend(mix)
+
+
+def _legend(mix: Mix | None, always: bool = False) -> Markup:
+    names = [str(_shown(name)) for name in mix.names] if mix else []
+    colours = [plots.colour_of(i, len(names), bool(mix and mix.has_rest)) for i in range(len(names))]
+    return plots.legend(list(zip(names, colours, strict=True)), always)
 
 
 def _changes(mix: Mix | None) -> list[dict]:

@@ -156,7 +156,9 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """A share for people; a small one that is not nothing is not shown as nothing."""
-    if 0 < share < 0.001:
+    if share == 0:
+        return "0 %"
+    if share < 0.001:
         return "< 0.1 %"
     return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
 
@@ -253,8 +255,9 @@ def _plot(
     ).format(" with-ends" if ends else "", left, drawing, right, below)
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> Markup:
-    """Names with their colours, for screens too narrow for labels at the edge."""
-    return Markup('<p class="legend">{}</p>').format(
-        Markup("").join(Markup('<span><i class="key {}"></i>{}</span>').format(c, n) for n, c in entries)
+def legend(entries: Sequence[tuple[str, str]], always: bool = False) -> Markup:
+    """Names with their colours; unless `always`, only on screens too narrow for labels at the edge."""
+    return Markup('<p class="legend{}">{}</p>').format(
+        " always" if always else "",
+        Markup("").join(Markup('<span><i class="key {}"></i>{}</span>').format(c, n) for n, c in entries),
     )

@@ -73,5 +73,5 @@ def test_an_axis_ends_at_a_round_number_that_holds_everything(value, ceiling):
 
 
 def test_a_small_share_is_not_shown_as_nothing():
-    assert [percent(x) for x in (0, 0.0001, 0.0561, 0.5)] == ["0.0 %", "< 0.1 %", "5.6 %", "50 %"]
+    assert [percent(x) for x in (0, 0.0001, 0.0561, 0.5)] == ["0 %", "< 0.1 %", "5.6 %", "50 %"]
     assert [number(x) for x in (1234567, 0.5)] == ["1,234,567", "0.5"]
