@@ -14,7 +14,8 @@ import itertools
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStor
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis.exceptions import RedisError
 
 from pipeline.errors import EngineFailure
 from pipeline.stores.fence import FAR_PAST, Clock, time_of
@@ -51,6 +53,18 @@ class Fenced:
 
     def __add__(self, other: Fenced) -> Fenced:
         return Fenced(self.accepted + other.accepted, self.refused + other.refused)
+
+
+@contextmanager
+def _answering(failure: type[Exception]) -> Iterator[None]:
+    """A read that fails is the store's fault, not the caller's: raises EngineFailure."""
+    try:
+        yield
+    except failure as error:
+        raise EngineFailure(
+            f"The online store did not answer: {error}. Nothing is lost; ask again when it is up, "
+            "or let `interest doctor` look."
+        ) from error
 
 
 class FencedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
@@ -77,11 +91,12 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
 
     def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[Row]) -> Fenced:
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
-        connection, result = self._get_conn(config), Fenced()
+        result = Fenced()
         try:
+            connection = self._get_conn(config)
             for start in range(0, len(rows), ROWS_A_TRANSACTION):
                 result += self._write_together(connection, config, view, rows[start : start + ROWS_A_TRANSACTION])
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise EngineFailure(
                 f"The online store refused to write {view.name}: {error}. {result.accepted + result.refused} of "
                 f"{len(rows)} rows were done; push again, what was written is not written twice."
@@ -130,6 +145,12 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """Values and event time (to the microsecond) of each entity, from one snapshot."""
+        with _answering(sqlite3.Error):
+            return self._read(config, table, entity_keys)
+
+    def _read(
+        self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey]
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         connection, (values, clocks) = self._get_conn(config), _tables(config, table)
         keys = [_entity_key(config, entity) for entity in entity_keys]
         found: dict[bytes, tuple[datetime, dict[str, Value]]] = {}
@@ -149,7 +170,8 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
     def newest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
         """The newest event time that is served of a view; None where nothing is."""
         _, clocks = _tables(config, view)
-        newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {clocks}").fetchone()[0]
+        with _answering(sqlite3.Error):
+            newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {clocks}").fetchone()[0]
         return time_of(newest) if newest is not None else None
 
     def update(
@@ -188,17 +210,16 @@ def _entity_key(config: RepoConfig, entity: EntityKey) -> bytes:
     return serialize_entity_key(entity, entity_key_serialization_version=config.entity_key_serialization_version)
 
 
-class _immediately:
+@contextmanager
+def _immediately(connection: sqlite3.Connection) -> Iterator[None]:
     """A transaction that takes the write lock at its start: what was compared cannot change before it is written."""
-
-    def __init__(self, connection: sqlite3.Connection):
-        self.connection = connection
-
-    def __enter__(self) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self.connection.execute("COMMIT" if kind is None else "ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 class FencedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -229,8 +250,6 @@ class FencedRedisOnlineStore(RedisOnlineStore):
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
         if not rows:
             return Fenced()
-        from redis.exceptions import RedisError
-
         client, name = self._get_client(config.online_store), _view_name(config, view)
         pass_fence, keep_largest = client.register_script(PASS_FENCE), client.register_script(KEEP_LARGEST)
         seconds_to_live = config.online_store.key_ttl_seconds or 0
@@ -269,9 +288,14 @@ class FencedRedisOnlineStore(RedisOnlineStore):
     ) -> None:
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
+    def _read_hash_fields(self, config: RepoConfig, commands: list) -> list:
+        with _answering(RedisError):
+            return super()._read_hash_fields(config, commands)
+
     def newest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
         """The newest event time that was pushed of a view; None where nothing was."""
-        digits = self._get_client(config.online_store).get(_newest_key(config, _view_name(config, view)))
+        with _answering(RedisError):
+            digits = self._get_client(config.online_store).get(_newest_key(config, _view_name(config, view)))
         return time_of(int(digits[:20]) - FAR_PAST) if digits else None
 
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:

@@ -115,6 +115,38 @@ def test_a_late_event_restates_the_users_later_days_in_the_same_commit(lake, led
         assert content(lake, table).equals(restated[table])
 
 
+def test_events_that_are_taken_back_take_their_rows_along(lake, ledger, settings, published):
+    build_history(published[0], published[-1], settings, at(0))
+    events = lake.read(BEHAVIOR_EVENTS, published[1])
+    kept = events.filter(pl.col("user_id") != events["user_id"][0])
+    lake.replace(BEHAVIOR_EVENTS, published[1], kept)
+    assert build_features(published[1], settings, at(5)).later_rows > 0
+    restated = {table: content(lake, table) for table in BOTH}
+    for table in BOTH:
+        lake.replace_range(table, published[0], published[-1], table.empty().with_columns(event_date=pl.lit("")))
+    build_history(published[0], published[-1], settings, at(6))
+    for table in BOTH:
+        assert content(lake, table).equals(restated[table])
+
+
+def test_a_bulk_history_pushes_each_users_newest_row_and_a_restated_old_day_changes_nothing_online(
+    lake, ledger, settings, published
+):
+    from pipeline.steps.sequence_features import publish_features, push_features
+    from pipeline.stores.feature_store import apply_definitions
+
+    apply_definitions(settings)
+    build_history(published[0], published[-1], settings, at(0))
+    for rows in push_features(published[0], settings, published[-1]):
+        assert (rows.rows, rows.accepted, rows.refused) == (len(USERS), len(USERS), 0)
+    again = publish_features(published[0], settings, at(9))
+    assert not again.built.changed
+    assert sum(rows.accepted for rows in again.pushed) == 0
+    publish(lake, published[1], 1, extra=[("anna", "i5")])
+    late = publish_features(published[1], settings, at(10))
+    assert [rows.accepted for rows in late.pushed] == [1, 1]
+
+
 def test_a_corrected_row_stands_beside_the_one_it_corrects(lake, ledger, settings, published):
     build_history(published[0], published[-1], settings, at(0))
     publish(lake, published[-1], 5, extra=[("anna", "i5")])

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.contracts import LONG_TERM_INTEREST, TABLES
-from pipeline.errors import ContractViolation, NotFound, UserMistake
+from pipeline.errors import ContractViolation, EngineFailure, NotFound, UserMistake
 from pipeline.partitions import Day
 from pipeline.settings import Online, Settings
 
@@ -182,3 +182,34 @@ def test_feast_may_not_write_the_lake(applied, store):
         rows = vectors().with_columns(event_date=pl.lit("2026-03-01")).to_pandas()
         store.write_to_offline_store("long_term_interest", rows)
     assert lake.version(LONG_TERM_INTEREST) == 0
+
+
+def test_a_redis_that_is_away_is_named_without_its_password(tmp_path):
+    from pipeline.serving.lookup import look_up
+    from pipeline.stores.feature_store import apply_definitions, newest_online, push_online
+
+    away = Online(type="redis", url="127.0.0.1:1,password=hush")
+    settings = Settings.load(home=tmp_path, online=away)
+    apply_definitions(settings)
+    for ask in (
+        lambda: push_online(settings, "long_term_interest", vectors()),
+        lambda: look_up(settings, "anna", "ranking_v1", NOON),
+        lambda: newest_online(settings),
+    ):
+        with pytest.raises(EngineFailure, match="online store") as caught:
+            ask()
+        assert "hush" not in str(caught.value)
+
+
+def test_an_online_file_that_is_damaged_is_the_stores_fault(tmp_path):
+    from pipeline.serving.lookup import look_up
+    from pipeline.stores.feature_store import apply_definitions, push_online
+
+    settings = Settings.load(home=tmp_path)
+    apply_definitions(settings)
+    for file in settings.place("feast").glob("online.db*"):
+        file.write_bytes(b"not a database" * 100)
+    with pytest.raises(EngineFailure, match="online store"):
+        push_online(settings, "long_term_interest", vectors())
+    with pytest.raises(EngineFailure, match="did not answer"):
+        look_up(settings, "anna", "ranking_v1", NOON)
