@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import httpx
@@ -135,10 +134,3 @@ class AirflowApi:
             self._token = answer.json()["access_token"]
         headers = {**request.get("headers", {}), "Authorization": f"Bearer {self._token}"}
         return {**request, "headers": headers}
-
-
-def seconds_between(start: str | None, end: str | None) -> float:
-    """The length of a run or task, from the times that the interface gives; 0 where it has not ended."""
-    if not start or not end:
-        return 0.0
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,122 @@
+"""`interest backfill`: run days through Airflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.partitions import Day
+    from pipeline.settings import Settings
+    from pipeline.stack.timings import Timings
+    from pipeline.steps.history import RestatedHistory
+
+
+def backfill(
+    ctx: typer.Context,
+    first: Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, YYYY-MM-DD.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last UTC day, included.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also run days that have succeeded before, for example after a fix.")
+    ] = False,
+    in_one_pass: Annotated[
+        bool, typer.Option("--in-one-pass", help="Publish and build the days here, in one pass, without Airflow.")
+    ] = False,
+) -> None:
+    """Restate a range of days: publish them, build features, embed users, recommend, and train once a week.
+
+    Without --from and --to it takes everything that `interest load` has landed: the last whole week and what follows
+    goes through Airflow, run by run; the past before it is published and built in one pass, without models, which is
+    what `interest train` needs to learn from. Airflow is started for the time, unless `interest up` has done it.
+
+    Your own log: interest load ..., then interest backfill, then interest train, then interest recommend.
+
+    Example: interest backfill --from 2026-03-02 --to 2026-03-08
+    """
+    from pipeline.cli.edge import console, settings_of
+    from pipeline.errors import BadPartition, ContractViolation
+    from pipeline.partitions import Day, days_between, utc_now
+    from pipeline.stack.timings import Timings
+    from pipeline.steps.history import plan_history, restate_history
+    from pipeline.steps.preparation import prepare_stores
+
+    settings = settings_of(ctx)
+    if (first is None) != (last is None):
+        raise BadPartition("--from and --to belong together. Give both, or neither for everything that has landed.")
+    if first is not None:
+        days = (Day.parse(first), Day.parse(last))
+        list(days_between(*days))
+        past, recent = (days, None) if in_one_pass else (None, days)
+    else:
+        plan = plan_history(settings)
+        past = tuple(map(Day.parse, plan.past)) if plan.past else None
+        recent = tuple(map(Day.parse, plan.recent))
+        if in_one_pass:
+            past, recent = ((past or recent)[0], recent[1]), None
+    prepare_stores(settings)
+    failed: dict[str, str] = {}
+    with Timings(settings) as timings:
+        if past:
+            history = restate_history(*past, settings, utc_now())
+            show_history(history)
+            failed = history.events.failed
+        if recent:
+            through_airflow(settings, *recent, again, timings)
+            console.print(f"{recent[0]} to {recent[1]} restated in {timings.total:.0f} s")
+    if failed:
+        key, why = next(iter(failed.items()))
+        raise ContractViolation(f"{len(failed)} days were not published, the others were. {key}: {why}")
+    console.print("Next: interest train; what there is: interest status")
+
+
+def through_airflow(settings: Settings, first: Day, last: Day, again: bool, timings: Timings) -> None:
+    """Run the days through Airflow and wait, showing how it goes. Stops Airflow unless it was up before.
+
+    Raises:
+        RunFailed: a run failed; the end of its log has been printed.
+        BadSetting: Airflow's port is taken.
+    """
+    from pipeline.cli.edge import console, printable
+    from pipeline.cli.progress import shown
+    from pipeline.errors import RunFailed
+    from pipeline.partitions import utc_now
+    from pipeline.stack.airflow_api import AirflowApi
+    from pipeline.stack.embedded import AIRFLOW, start_airflow
+    from pipeline.stack.processes import stop
+    from pipeline.stack.restate import restate
+
+    with timings.stage("start Airflow"):
+        started = start_airflow(settings, console.print)
+    api = AirflowApi(settings)
+    since = utc_now()
+    try:
+        with timings.stage("days through Airflow"), shown(console) as show:
+            restate(api, first, last, again, show)
+    except RunFailed as failure:
+        for line in failure.log:
+            console.print(f"    {printable(line)}", markup=False, style="dim")
+        raise
+    finally:
+        for task in api.tasks(start_date_gte=since.isoformat()):
+            timings.tasks.setdefault(f"{task['dag_id']}.{task['task_id']}", []).append(task["duration"] or 0.0)
+        if started:
+            with timings.stage("stop Airflow"):
+                stop(settings, list(AIRFLOW))
+
+
+def show_history(history: RestatedHistory) -> None:
+    """What became of the past, in words."""
+    from pipeline.cli.edge import console
+
+    events = history.events
+    counts = {name: events.total(name) for name in ("read", "published", "quarantined", "duplicates")}
+    console.print(
+        f"{events.first} to {events.last}: {counts['read']:,} rows in = {counts['published']:,} published + "
+        f"{counts['quarantined']:,} quarantined + {counts['duplicates']:,} duplicates, on {len(events.days):,} days"
+    )
+    console.print(f"  {history.features.rows:,} rows of features for {history.features.users:,} users")
+    for pushed in history.pushed:
+        console.print(f"  {pushed.accepted:,} of {pushed.rows:,} users pushed online: {pushed.view}")
+    if events.failed:
+        console.print(f"  {len(events.failed):,} days were not published")
