@@ -97,7 +97,7 @@ def _show_models(found: Status) -> None:
     if not found.models:
         console.print("No model has been registered yet: `interest train` makes the first.")
         return
-    table = _table("Models", "model", "version", "status", "alias", "cutoff", "space", "reason")
+    table = _table("Models", "model", "version", "status", "alias", "cutoff")
     for model in found.models:
         table.add_row(
             model.model,
@@ -105,10 +105,11 @@ def _show_models(found: Status) -> None:
             f"{MODEL_MARKS.get(model.status, PLAIN)}{model.status}[/]",
             ", ".join(model.aliases) or "–",
             model.model_cutoff.date().isoformat(),
-            escaped(model.space_id),
-            escaped(model.reasons[0] if model.reasons else "–"),
         )
     console.print(table)
+    for model in found.models:
+        if model.status in ("held", "rolled_back") and model.reasons:
+            console.print(f"{model.model} version {model.version} {model.status}: {escaped(model.reasons[0])}")
 
 
 def _show_online(found: Status) -> None:
@@ -133,7 +134,7 @@ def _table(title: str, *names: str):
         table.add_column(
             name,
             justify="right" if name in NARROW else "left",
-            no_wrap=name not in ("counts", "warnings", "reason"),
+            no_wrap=name not in ("counts", "warnings"),
         )
     return table
 

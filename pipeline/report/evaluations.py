@@ -52,6 +52,7 @@ def model_report(
         rows=rows,
         placebo=placebo,
         placebo_metric=placebo_metrics[0] if placebo_metrics else "",
+        placebo_finding=_finding(evaluation.get("placebo") or {}, placebo_metrics),
         users=facts.get("users"),
         period=f"asked as of {str(comparison['as_of'])[:10]}" if comparison.get("as_of") else "",
         decision=decision,
@@ -76,6 +77,18 @@ def _rows(
         for row in table
     )
     return metrics, rows
+
+
+def _finding(placebo: Mapping, metrics: Sequence[str]) -> str:
+    """What the paired comparison of the own vector with none says, in a sentence."""
+    own = next((row for row in placebo.get("table") or () if row["model"] == "own"), None)
+    cell = own.get(metrics[0], {}) if own and metrics else {}
+    change, low, high = (cell.get(name) for name in ("change", "change_low", "change_high"))
+    if change is None or low is None:
+        return ""
+    upper = f"{high:+.1%}" if high is not None else "more than can be told"
+    verdict = "it helps" if low > 0 else "it harms" if high is not None and high < 0 else "no effect is shown"
+    return f"The own vector against none: {change:+.1%} of {metrics[0]}, interval {low:+.1%} to {upper}: {verdict}."
 
 
 def _interval(cell: Mapping) -> Interval:

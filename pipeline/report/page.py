@@ -72,6 +72,7 @@ class ModelReport:
     rows: tuple[ScoreRow, ...] = ()
     placebo: tuple[ScoreRow, ...] = ()
     placebo_metric: str = ""
+    placebo_finding: str = ""
     users: int | None = None
     period: str = ""
     decision: str = ""
@@ -345,11 +346,11 @@ def _model(model: ModelReport) -> dict:
         "facts": model,
         "lead": lead,
         "rows": _drawn(model.rows, lead),
-        "placebo": _drawn(model.placebo, model.placebo_metric),
+        "placebo": _drawn(model.placebo, model.placebo_metric, best_first=False),
     }
 
 
-def _drawn(rows: Sequence[ScoreRow], metric: str) -> list[dict]:
+def _drawn(rows: Sequence[ScoreRow], metric: str, best_first: bool = True) -> list[dict]:
     held = [row for row in rows if metric in row.scores]
     if not held:
         return []
@@ -371,5 +372,11 @@ def _drawn(rows: Sequence[ScoreRow], metric: str) -> list[dict]:
             if row.scores[metric].value == row.scores[metric].value
             else "",
         }
-        for row in sorted(held, key=lambda row: (-row.scores[metric].value, row.name))
+        for row in (sorted(held, key=lambda row: _rank(row, metric)) if best_first else held)
     ]
+
+
+def _rank(row: ScoreRow, metric: str) -> tuple[bool, float, str]:
+    """Best first; a recommender without a value last."""
+    value = row.scores[metric].value
+    return value != value, -value if value == value else 0.0, row.name

@@ -51,3 +51,13 @@ def test_an_evaluation_without_anything_in_it_is_shown_as_such():
     shown = model_report("m", "m@2026-03-01", {})
 
     assert (shown.rows, shown.placebo, shown.decision) == ((), (), "")
+
+
+def test_the_placebo_is_put_into_words():
+    helps = row("own", 0.08)
+    helps["ndcg@10"] |= {"change": 0.25, "change_low": 0.1, "change_high": 0.4}
+
+    said = model_report("m", "k", {"placebo": {"table": [helps, row("zeros", 0.06)]}}).placebo_finding
+
+    assert said == "The own vector against none: +25.0% of ndcg@10, interval +10.0% to +40.0%: it helps."
+    assert "no effect is shown" in model_report("m", "k", EVALUATION).placebo_finding
