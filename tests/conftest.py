@@ -2,11 +2,15 @@
 
 import os
 import shutil
-from datetime import UTC, datetime
+import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, PARTITION_COLUMN, UTC_TIME
 from pipeline.settings import Settings
 
 KNOWN_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -75,3 +79,131 @@ def registry(settings: Settings, ledger, registry_database: Path):
     registry = Registry(settings)
     registry.prepare()
     return registry
+
+
+PLANTED_START = datetime(2025, 9, 1, tzinfo=UTC)
+"""A Monday."""
+PLANTED_WEEKS = 9
+
+
+@pytest.fixture
+def planted_start() -> datetime:
+    """The first moment of the planted log."""
+    return PLANTED_START
+
+
+@pytest.fixture(scope="session")
+def planted_log() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Nine weeks of eighty users, (events, items). A user stays in one category and walks through it item by item."""
+    generator = np.random.default_rng(11)
+    start = PLANTED_START
+    items = [(f"i{number:03d}", f"title {number}", [f"category {number // 100}"]) for number in range(400)]
+    rows = []
+    for user in range(80):
+        place = int(generator.integers(100))
+        for day in np.flatnonzero(generator.random(7 * PLANTED_WEEKS) < 0.35):
+            for _ in range(int(generator.integers(1, 4))):
+                place = (place + 1) % 100
+                moment = start + timedelta(days=int(day), seconds=int(generator.integers(80_000)))
+                rows.append((f"u{user:02d}", f"i{(user % 4) * 100 + place:03d}", moment))
+    events = pl.DataFrame(rows, {"user_id": pl.String, "item_id": pl.String, "event_time": UTC_TIME}, orient="row")
+    events = events.sort("event_time", "user_id").with_row_index("event_id")
+    known = pl.lit(start).cast(UTC_TIME)
+    events = events.with_columns(
+        pl.col("event_id").cast(pl.String).str.zfill(6),
+        event_type=pl.lit("view"),
+        value=pl.lit(None, pl.Float64),
+        ingested_at=pl.col("event_time"),
+    ).select(BEHAVIOR_EVENTS.names)
+    catalogue = pl.DataFrame(
+        items, {"item_id": pl.String, "title": pl.String, "categories": pl.List(pl.String)}, orient="row"
+    )
+    return events, catalogue.with_columns(valid_from=known).select(ITEMS.names)
+
+
+PLANTED_SETTINGS = """
+[evaluation]
+test_days = 7
+validation_days = 7
+bootstrap_samples = 100
+[training]
+max_epochs = 4
+[training.model]
+dim = 16
+layers = 1
+feed_forward = 32
+tokens_a_batch = 256
+learning_rate = 0.01
+warmup_steps = 10
+"""
+
+
+@pytest.fixture(scope="session")
+def planted_home(planted_log, registry_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose log is published and whose features are built; no model yet. To be copied, not used."""
+    from pipeline.partitions import Day
+    from pipeline.steps.sequence_features import build_history
+    from pipeline.stores.feature_store import apply_definitions
+    from pipeline.stores.ledger import Ledger
+    from pipeline.stores.tables import Lake
+
+    home = tmp_path_factory.mktemp("planted") / "home"
+    home.mkdir()
+    (home / "settings.toml").write_text(PLANTED_SETTINGS)
+    settings = Settings.load(home=home)
+    settings.place("mlflow").mkdir()
+    shutil.copy(registry_database, settings.place("mlflow/mlflow.db"))
+    Ledger(settings.ledger_url).migrate()
+    events, items = planted_log
+    first, last = Day.of(events["event_time"].min()), Day.of(events["event_time"].max())
+    lake = Lake(settings.lake_url)
+    dated = events.with_columns(pl.col("event_time").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
+    lake.replace_range(BEHAVIOR_EVENTS, first, last, dated)
+    lake.overwrite(ITEMS, items)
+    build_history(first, last, settings, KNOWN_AT)
+    apply_definitions(settings)
+    return home
+
+
+@pytest.fixture(scope="session")
+def trained_home(planted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted home with both models trained and promoted as of the end of its seventh week."""
+    from pipeline.steps import collaborative_filter, interest_evolution
+
+    settings = _moved(planted_home, tmp_path_factory.mktemp("trained") / "home")
+    as_of = PLANTED_START + timedelta(weeks=7)
+    interest_evolution.train_interest_model(as_of, settings, KNOWN_AT)
+    assert interest_evolution.gate_interest_model(as_of, settings, KNOWN_AT).promoted
+    collaborative_filter.train_collaborative_filter(as_of, settings, KNOWN_AT)
+    assert collaborative_filter.gate_collaborative_filter(as_of, settings, KNOWN_AT).promoted
+    return settings.home
+
+
+@pytest.fixture
+def planted(planted_home: Path, tmp_path: Path) -> Settings:
+    """The settings of a home with a published log and features, and no model yet."""
+    return _moved(planted_home, tmp_path / "home")
+
+
+@pytest.fixture
+def trained(trained_home: Path, tmp_path: Path) -> Settings:
+    """The settings of a home whose two models were promoted as of the end of the seventh of nine weeks."""
+    return _moved(trained_home, tmp_path / "home")
+
+
+def _moved(source: Path, target: Path) -> Settings:
+    """A copy of a home; MLflow's database holds absolute places, which are moved too."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    connection = sqlite3.connect(target / "mlflow/mlflow.db")
+    places = {
+        "experiments": ("artifact_location",),
+        "runs": ("artifact_uri",),
+        "logged_models": ("artifact_location",),
+        "model_versions": ("source", "storage_location"),
+    }
+    for table, columns in places.items():
+        for column in columns:
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target)))
+    connection.commit()
+    connection.close()
+    return Settings.load(home=target)
