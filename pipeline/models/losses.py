@@ -56,17 +56,17 @@ class LossBalance(nn.Module):
     def __init__(self, weights: dict[str, float], learned: bool):
         super().__init__()
         self.weights = weights
-        self.log_variance = nn.ParameterDict({name: torch.zeros(()) for name in weights}) if learned else None
+        self.log_variance = nn.Parameter(torch.zeros(len(weights))) if learned else None    # in the order of `weights`
 
     def forward(self, losses: dict[str, Tensor]) -> Tensor:
         """Scalars in, a scalar out; a loss of weight 0 is ignored."""
         total = torch.zeros(())
-        for name, loss in losses.items():
-            weight = self.weights[name]
-            if weight == 0.0:
+        for position, (name, weight) in enumerate(self.weights.items()):
+            if weight == 0.0 or name not in losses:
                 continue
+            loss = losses[name]
             if self.log_variance is not None:
-                spread = self.log_variance[name]
+                spread = self.log_variance[position]
                 loss = torch.exp(-spread) * loss + 0.5 * spread
             total = total.to(loss.device) + weight * loss
         return total

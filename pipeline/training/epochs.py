@@ -39,7 +39,7 @@ class TrainingRun:
     max_epochs: int = 40
     patience: int = 4
     max_seconds: float = 150.0
-    """No new epoch is begun after so many seconds of training, earlier parts of a resumed run included."""
+    """No second or later epoch is begun after so many seconds, earlier parts of a resumed run included."""
     checkpoint_dir: Path | None = None
 
 
@@ -103,10 +103,10 @@ def fit_epochs(
     stopped_because = "max_epochs"
     began = time.monotonic() - progress["seconds"]
     for epoch in range(first_epoch, run.max_epochs):
-        if epoch - 1 - progress["best_epoch"] >= run.patience and epoch > 0:
+        if progress["curves"] and epoch - 1 - progress["best_epoch"] >= run.patience:
             stopped_because = "patience"
             break
-        if time.monotonic() - began > run.max_seconds:
+        if progress["curves"] and time.monotonic() - began > run.max_seconds:
             stopped_because = "max_seconds"
             break
         torch.manual_seed(run.seed * 100_003 + epoch)
