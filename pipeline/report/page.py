@@ -72,13 +72,13 @@ class ModelReport:
     rows: tuple[ScoreRow, ...] = ()
     placebo: tuple[ScoreRow, ...] = ()
     placebo_metric: str = ""
-    placebo_finding: str = ""
     users: int | None = None
     period: str = ""
     decision: str = ""
     reasons: tuple[str, ...] = ()
     version: int | None = None
     decided_at: datetime | None = None
+    placebo_finding: str = ""
 
 
 @dataclass(frozen=True)
