@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,11 @@ def settings_of(ctx: typer.Context) -> Settings:
 
     given = ctx.find_root().obj or Given()
     settings = Settings.load(home=given.home)
-    configure_logs(settings.log_json, settings.log_level)
+    if given.debug or settings.log_json:
+        configure_logs(settings.log_json, settings.log_level)
+    else:
+        configure_logs(level="WARNING")  # a person reads the command's own words
+        warnings.simplefilter("ignore")
     require_writable(settings.place(""))
     return settings
 

@@ -69,7 +69,7 @@ def recommend(
     elif out is not None:
         console.print(f"{answer.rows.height} rows for {answer.found + answer.not_found} users in {escaped(out)}")
     if not answer.found:
-        who = f"User {asked[0]!r} is" if len(asked) == 1 else f"None of the {len(asked)} users is"
+        who = f"User {asked[0]!r} is not" if len(asked) == 1 else f"None of the {len(asked)} users is"
         raise NotFound(f"{who} in the log; what is shown is what is popular, as a fallback. Check the id.")
     if answer.not_found:
         typer.echo(f"{answer.not_found} of {len(asked)} users are not in the log: they got what is popular.", err=True)

@@ -44,7 +44,8 @@ def _print_rows(status: Status) -> list[str]:
         table = tables.get(name)
         if table:
             console.print(f"  {name}: {table.counts.get('rows', 0):,} rows, {table.first} to {table.last}")
-    empty = [name for name in ("behavior_events", *FEATURE_TABLES) if not (tables.get(name) and tables[name].partitions)]
+    filled = {name for name, table in tables.items() if table.partitions}
+    empty = [name for name in ("behavior_events", *FEATURE_TABLES) if name not in filled]
     failed = [f"{p.table} {p.partition} is {p.state}" for p in status.partitions if p.state == "failed"]
     unbalanced = [] if read == kept + refused + twice else ["The rows in and the rows accounted for differ."]
     return [f"Nothing was written to {name}." for name in empty] + failed + unbalanced

@@ -1,0 +1,48 @@
+# make run    the whole job on a sample log        make up / make down    keep the stack running / stop it
+# make test   all tests                            make lint              style and import rules
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run up down test lint setup packages clean
+
+run: $(STAMP)
+	$(BIN)/interest run
+
+up: $(STAMP)
+	$(BIN)/interest up
+
+down: $(STAMP)
+	$(BIN)/interest down
+
+test: $(STAMP) packages
+	$(BIN)/ruff check .
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.lock)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# The tests want a Redis server and a browser. Where one is missing and may be installed, it is; else its tests skip.
+packages:
+	@command -v redis-server >/dev/null && command -v chromium >/dev/null || { \
+	  command -v apt-get >/dev/null && \
+	  SUDO=$$(test "$$(id -u)" = 0 || command -v sudo) && export SUDO && \
+	  $$SUDO apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends redis-server chromium >/dev/null; \
+	} || echo "redis-server or chromium is missing and cannot be installed here: the tests that need it skip"
+
+clean: down
+	rm -rf .pytest_cache .ruff_cache build dist *.egg-info
