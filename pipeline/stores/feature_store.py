@@ -77,9 +77,9 @@ def apply_definitions(settings: Settings) -> bool:
         described = _described(settings)
         _render(settings, described)
         digest = _digest(described)
-        if _is_applied(settings, digest):
+        if _is_applied(settings, described):
             return False
-        if described["registry"]["registry_type"] != "file":
+        if described["registry"]["registry_type"] != "file" or "://" in described["registry"]["path"]:
             _apply(settings, described, digest)
         else:
             # Feast writes a registry file in place; readers get the whole old or the whole new one.
@@ -93,6 +93,11 @@ def apply_definitions(settings: Settings) -> bool:
             draft.replace(standing)
         _opened.cache_clear()
         return True
+
+
+def definitions_are_applied(settings: Settings) -> bool:
+    """Whether the registry holds what `feature_repo/` declares, to the letter. Reads only."""
+    return _is_applied(settings, _described(settings))
 
 
 def open_feature_store(settings: Settings) -> FeatureStore:
@@ -211,15 +216,21 @@ def _digest(described: dict) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _is_applied(settings: Settings, digest: str) -> bool:
-    """The registry says which declarations it holds; the embedded online file must still be there too."""
+def _is_applied(settings: Settings, described: dict) -> bool:
+    """The registry says which declarations it holds; the embedded files must still be there, too.
+
+    Looked for first: Feast makes an empty registry where it finds none.
+    """
+    registry = described["registry"]
+    if registry["registry_type"] == "file" and "://" not in registry["path"] and not Path(registry["path"]).exists():
+        return False
     if settings.online.type == "sqlite" and not settings.online_path.exists():
         return False
     try:
         project = open_feature_store(settings).registry.get_project(PROJECT)
     except (ProjectNotFoundException, ProjectObjectNotFoundException, FileNotFoundError):
         return False
-    return project.tags.get("definitions") == digest
+    return project.tags.get("definitions") == _digest(described)
 
 
 def _apply(settings: Settings, described: dict, digest: str) -> None:

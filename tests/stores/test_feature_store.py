@@ -101,6 +101,15 @@ def test_applying_again_writes_nothing(applied):
     assert registry.read_bytes() == before
 
 
+def test_asking_whether_the_definitions_are_applied_makes_no_file(settings):
+    from pipeline.stores.feature_store import apply_definitions, definitions_are_applied
+
+    assert not definitions_are_applied(settings)
+    assert list(settings.home.rglob("*")) == []
+    apply_definitions(settings)
+    assert definitions_are_applied(settings)
+
+
 def test_a_lost_online_file_is_made_again(tmp_path):
     from pipeline.stores.feature_store import apply_definitions, push_online
 
