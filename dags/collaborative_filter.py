@@ -2,7 +2,8 @@
 Fine-tunes the collaborative filter on the week's interest model and lets the gate decide.
 
 Starts when the gate of the interest model has decided, and has the same weekly key. A promoted filter and the
-interest model it was tuned with are one release. A week is registered as one version; safe to run again.
+interest model it was tuned with are one release. A week is registered as one version; safe to run again. Days
+that were ranked before their release was promoted are ranked again.
 """
 
 from datetime import timedelta
@@ -48,7 +49,16 @@ def collaborative_filter():
         as_of = Week.parse(context["partition_key"]).end
         return facts_of(gate_collaborative_filter(as_of, Settings.load(), utc_now()))
 
-    train() >> gate()
+    @task(pool="lake", queue="default", execution_timeout=timedelta(hours=1))
+    def restate() -> list:
+        from pipeline.observability import facts_of
+        from pipeline.partitions import utc_now
+        from pipeline.settings import Settings
+        from pipeline.steps.recommendations import restate_recommendations
+
+        return [facts_of(day) for day in restate_recommendations(Settings.load(), utc_now())]
+
+    train() >> gate() >> restate()
 
 
 collaborative_filter()

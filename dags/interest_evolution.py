@@ -1,8 +1,8 @@
 """
 Trains the interest-evolution model once a week, as of the Monday that ends the week, and lets the gate decide.
 
-Starts when all seven days of the week have their sequence features. Items without a text vector are embedded
-first. A training that is interrupted goes on from its last checkpoint; a week is registered as one version.
+Starts when all seven days of the week have their sequence features. An interrupted training goes on from its last
+checkpoint; a week is one version. Days that were embedded before their model was promoted are embedded again.
 """
 
 from datetime import timedelta
@@ -44,22 +44,15 @@ from pipeline.errors import NEVER_RETRIED
     doc_md=__doc__,
 )
 def interest_evolution():
-    @task(execution_timeout=timedelta(hours=1))
-    def embed() -> dict:
-        from pipeline.observability import facts_of
-        from pipeline.partitions import utc_now
-        from pipeline.settings import Settings
-        from pipeline.steps.item_text import embed_items
-
-        return facts_of(embed_items(Settings.load(), utc_now()))
-
     @task(execution_timeout=timedelta(hours=6))
     def train(**context) -> dict:
         from pipeline.observability import facts_of
         from pipeline.partitions import Week, utc_now
         from pipeline.settings import Settings
         from pipeline.steps.interest_evolution import train_interest_model
+        from pipeline.steps.item_text import embed_items
 
+        embed_items(Settings.load(), utc_now())
         return facts_of(train_interest_model(Week.parse(context["partition_key"]).end, Settings.load(), utc_now()))
 
     @task(outlets=[Asset("interest_evolution")], execution_timeout=timedelta(hours=1))
@@ -71,7 +64,16 @@ def interest_evolution():
 
         return facts_of(gate_interest_model(Week.parse(context["partition_key"]).end, Settings.load(), utc_now()))
 
-    embed() >> train() >> gate()
+    @task(pool="lake", queue="default", execution_timeout=timedelta(hours=1))
+    def restate() -> list:
+        from pipeline.observability import facts_of
+        from pipeline.partitions import utc_now
+        from pipeline.settings import Settings
+        from pipeline.steps.long_term_interest import restate_interest
+
+        return [facts_of(day) for day in restate_interest(Settings.load(), utc_now())]
+
+    train() >> gate() >> restate()
 
 
 interest_evolution()
