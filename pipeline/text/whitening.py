@@ -44,7 +44,9 @@ class Whitening:
         columns = directions[:, largest]
         signs = np.sign(columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])])
         scale = np.sqrt(np.maximum(variances[largest], EPSILON))
-        return cls(encoder, mean.astype(np.float32), (columns * signs / scale).astype(np.float32))
+        # safetensors writes memory as it lies, so an array in Fortran order would be read back scrambled
+        projection = np.ascontiguousarray(columns * signs / scale, dtype=np.float32)
+        return cls(encoder, mean.astype(np.float32), projection)
 
     @property
     def dim(self) -> int:
