@@ -55,7 +55,7 @@ def _lines(console: Console) -> Callable[[Progress], None]:
         if progress.left == said["left"] or not (due or progress.left == 0):
             return
         said.update(at=time.monotonic(), left=progress.left)
-        now = ", ".join(f"{work.dag_id} {work.partition}" for work in progress.active) or "nothing"
+        now = ", ".join(f"{work.dag_id} {work.partition}" for work in progress.running) or "nothing"
         failed = f", {len(progress.failed)} failed" if progress.failed else ""
         done = f"{len(progress.done)} of {len(progress.expected)} runs done"
         console.print(f"  {time.monotonic() - began:4.0f} s  {done}{failed}; now: {now}")
@@ -69,7 +69,7 @@ def _by_dag(progress: Progress) -> dict[str, tuple[int, int, str]]:
     for dag_id in dict.fromkeys(work.dag_id for work in progress.expected):
         total = [work for work in progress.expected if work.dag_id == dag_id]
         done = sum(work.dag_id == dag_id for work in progress.done)
-        active = [work.partition for work in progress.active if work.dag_id == dag_id]
+        active = [work.partition for work in progress.running if work.dag_id == dag_id]
         failed = [f"{work.partition} failed" for work in progress.failed if work.dag_id == dag_id]
         found[dag_id] = (done, len(total), ", ".join(failed + active))
     return found

@@ -59,7 +59,7 @@ def running(settings: Settings) -> dict[str, psutil.Process]:
             same = abs(process.create_time() - facts["started"]) < 1.0
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 alive[file.stem] = process
-        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        except (OSError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
             continue
     return alive
 

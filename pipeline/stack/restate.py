@@ -48,8 +48,8 @@ class Progress:
         return [work for work in self.expected if self.state.get(work) == "failed"]
 
     @property
-    def active(self) -> list[Work]:
-        return [work for work in self.expected if self.state.get(work) in ACTIVE]
+    def running(self) -> list[Work]:
+        return [work for work in self.expected if self.state.get(work) == "running"]
 
     @property
     def left(self) -> int:

@@ -1,0 +1,156 @@
+"""The whole slice on real logs, every step a task of the real scheduler: Airflow is started, asked, and stopped."""
+
+import socket
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+
+from pipeline.errors import EngineFailure
+from pipeline.partitions import Day, Week, utc_now
+from pipeline.settings import Settings
+from pipeline.stack import processes
+from pipeline.stack.airflow_api import AirflowApi
+from pipeline.stack.embedded import start_airflow
+from pipeline.stack.restate import DAILY, WEEKLY, restate
+from pipeline.stack.sample import fetch_sample
+
+FIRST, HISTORY_ENDS, WEEK = Day.parse("1998-02-02"), Day.parse("1998-04-12"), Week.of(Day.parse("1998-04-13"))
+ITEMS = 200
+
+SETTINGS = """
+[quality]
+unexpected_empty_day = "publish"
+[evaluation]
+bootstrap_samples = 100
+[training]
+max_epochs = 2
+[training.model]
+dim = 16
+layers = 1
+feed_forward = 32
+[airflow]
+parallelism = 2
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def log(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Ten weeks of the two hundred most popular films of MovieLens 100K, as they were published."""
+    try:
+        sample = fetch_sample(Settings.load(home=Path(pytestconfig.cache.mkdir("movielens"))))
+    except EngineFailure as failure:
+        pytest.skip(str(failure))
+    events = pl.read_csv(sample.events, separator="\t")
+    time = pl.col("timestamp:float")
+    recent = events.filter(time >= FIRST.start.timestamp(), time < WEEK.end.timestamp())
+    popular = recent["item_id:token"].value_counts().top_k(ITEMS, by="count")["item_id:token"]
+    events_file = tmp_path_factory.mktemp("log") / "ml-100k.inter"
+    recent.filter(pl.col("item_id:token").is_in(popular.implode())).write_csv(events_file, separator="\t")
+    return events_file, sample.items
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    home = tmp_path_factory.mktemp("slice") / "home"
+    home.mkdir()
+    (home / "settings.toml").write_text(f"{SETTINGS}port = {free_port()}\n")
+    return Settings.load(home=home)
+
+
+@pytest.fixture(scope="module")
+def airflow(settings: Settings, log: tuple[Path, Path]):
+    """A home with its history and first models, and an Airflow that is up."""
+    from pipeline.events.mapping import load_mapping
+    from pipeline.steps import collaborative_filter, interest_evolution
+    from pipeline.steps.history import restate_history
+    from pipeline.steps.item_text import embed_items
+    from pipeline.steps.log_loading import load_logs
+    from pipeline.steps.preparation import prepare_stores
+
+    load_logs(*log, load_mapping("movielens-100k"), settings, utc_now())
+    prepare_stores(settings)
+    restate_history(FIRST, HISTORY_ENDS, settings, utc_now())
+    embed_items(settings, utc_now())
+    interest_evolution.train_interest_model(HISTORY_ENDS.end, settings, utc_now())
+    interest_evolution.gate_interest_model(HISTORY_ENDS.end, settings, utc_now())
+    collaborative_filter.train_collaborative_filter(HISTORY_ENDS.end, settings, utc_now())
+    collaborative_filter.gate_collaborative_filter(HISTORY_ENDS.end, settings, utc_now())
+    assert start_airflow(settings, print)
+    assert not start_airflow(settings, print), "it was up, so nothing is to be started"
+    started = [member for process in processes.running(settings).values() for member in processes.family_of(process)]
+    yield AirflowApi(settings)
+    processes.stop(settings)
+    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="module")
+def restated(airflow: AirflowApi):
+    return restate(airflow, WEEK.days[0], WEEK.days[-1])
+
+
+def versions(settings: Settings) -> dict[str, int | None]:
+    from pipeline.contracts import TABLES
+    from pipeline.stores.tables import Lake
+
+    lake = Lake(settings.lake_url)
+    return {table.name: lake.version(table) for table in TABLES}
+
+
+def test_a_backfill_of_the_root_runs_every_dag_for_every_day_and_each_model_once(airflow, restated):
+    runs = [(run["dag_id"], run["partition_key"]) for run in airflow.runs() if run["state"] == "success"]
+    daily = [(dag_id, day.key) for dag_id in DAILY for day in WEEK.days]
+    assert sorted(runs) == sorted(daily + [(dag_id, WEEK.key) for dag_id in WEEKLY])
+    assert restated.left == 0
+
+
+def test_days_are_built_in_order(airflow, restated):
+    for dag_id in DAILY:
+        began = sorted((run["start_date"], run["partition_key"]) for run in airflow.runs(dag_id))
+        assert [key for _, key in began] == [day.key for day in WEEK.days], dag_id
+
+
+def test_every_row_of_the_week_is_accounted_for(settings, restated):
+    from pipeline.stores.ledger import Ledger
+
+    lines = {line.partition: line.counts for line in Ledger(settings.ledger_url).partitions("behavior_events")}
+    for day in WEEK.days:
+        counts = lines[day.key]
+        assert counts["read"] == counts["published"] + counts["quarantined"] + counts["duplicates"]
+    assert sum(lines[day.key]["published"] for day in WEEK.days) > 100
+
+
+def test_each_model_has_one_version_for_each_cutoff(settings, restated):
+    from pipeline.stores.registry import Registry
+
+    for model in WEEKLY:
+        found = sorted(version.model_cutoff for version in Registry(settings).versions(model))
+        assert found == [HISTORY_ENDS.end, WEEK.end]
+
+
+def test_a_user_of_the_week_is_served(settings, restated):
+    from pipeline.contracts import LONG_TERM_INTEREST
+    from pipeline.serving.lookup import look_up
+    from pipeline.serving.recommend import recommend
+    from pipeline.stores.tables import Lake
+
+    user = Lake(settings.lake_url).read(LONG_TERM_INTEREST, WEEK.days[-1])["user_id"][0]
+    assert look_up(settings, user, "ranking_v1", utc_now()).status == "found"
+    assert recommend(settings, [user], 5, utc_now()).rows.height == 5
+
+
+def test_running_a_day_again_changes_nothing(settings, airflow, restated):
+    before = versions(settings)
+    restate(airflow, WEEK.days[2], WEEK.days[2], again=True)
+    assert versions(settings) == before
+    again = [run for run in airflow.runs("recommendations") if run["partition_key"] == WEEK.days[2].key]
+    assert len(again) == 2
