@@ -28,6 +28,7 @@ COMMANDS = {
     "recommend": "recommend",
     "report": "report",
     "status": "status",
+    "quarantine": "quarantine",
     "doctor": "doctor",
     "up": "up",
     "down": "down",
