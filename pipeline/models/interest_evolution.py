@@ -71,12 +71,12 @@ class InterestEvolutionConfig(PretrainedConfig):
         full_softmax_items: int = 8000,
         negatives: int = 2048,
         negative_power: float = 0.5,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 0.05,
         warmup_steps: int = 50,
         max_grad_norm: float = 1.0,
-        tokens_a_batch: int = 2048,
-        batches_an_epoch: int = 200,
+        tokens_a_batch: int = 1024,
+        batches_an_epoch: int = 300,
         **kwargs,
     ):
         self.num_items = num_items
