@@ -43,8 +43,8 @@ def train(
     from pipeline.partitions import Day, utc_now
     from pipeline.steps import collaborative_filter, interest_evolution
     from pipeline.steps.item_text import embed_items
-    from pipeline.steps.long_term_interest import embed_users
-    from pipeline.steps.recommendations import recommend_items
+    from pipeline.steps.long_term_interest import embed_users, restate_interest
+    from pipeline.steps.recommendations import recommend_items, restate_recommendations
 
     settings = settings_of(ctx)
     last = Day.parse(as_of) if as_of is not None else _newest(settings)
@@ -55,11 +55,13 @@ def train(
         result["gated"].append(interest_evolution.gate_interest_model(cutoff, settings, utc_now()))
         if result["gated"][-1].promoted:
             result["long_term_interest"] = embed_users(served, settings, utc_now(), everyone=True)
+            result["embedded_again"] = restate_interest(settings, utc_now())
     if model in (Model.both, Model.collaborative_filter):
         result["trained"].append(collaborative_filter.train_collaborative_filter(cutoff, settings, utc_now()))
         result["gated"].append(collaborative_filter.gate_collaborative_filter(cutoff, settings, utc_now()))
         if result["gated"][-1].promoted:
             result["recommendations"] = recommend_items(served, settings, utc_now())
+            result["recommended_again"] = restate_recommendations(settings, utc_now())
     if as_json:
         print_json({name: _facts(value) for name, value in result.items()})
     else:
@@ -104,3 +106,6 @@ def _show(result: dict) -> None:
         console.print(f"long_term_interest of {embedded.day}: {embedded.users} users, {embedded.pushed} pushed online")
     if ranked := result.get("recommendations"):
         console.print(f"recommendations of {ranked.day}: {ranked.users} users, {ranked.pushed} pushed online")
+    for name in ("embedded_again", "recommended_again"):
+        if days := [part.day for part in result.get(name, [])]:
+            console.print(f"{name.replace('_', ' ')}, because another version serves them now: {', '.join(days)}")

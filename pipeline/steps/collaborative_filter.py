@@ -40,7 +40,6 @@ from pipeline.steps.model_runs import (
     register_run,
     registered,
 )
-from pipeline.steps.recommendations import restate_recommendations
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
 
@@ -98,7 +97,9 @@ def train_collaborative_filter(as_of: datetime, settings: Settings, known_at: da
 
 
 def gate_collaborative_filter(as_of: datetime, settings: Settings, known_at: datetime) -> GateOutcome:
-    """Promote or hold the version of a cutoff, and restate the days that it should have served.
+    """Promote or hold the version of a cutoff, by the rules.
+
+    Days that it should have served are written by `restate_recommendations`.
 
     Raises:
         NotFound: the run has not registered a version.
@@ -113,10 +114,7 @@ def gate_collaborative_filter(as_of: datetime, settings: Settings, known_at: dat
         data = read_training_data(as_of, settings)
         evaluation = _evaluate(load_release(registry, version), data, registry, run_key, settings)
     pairs = {MODEL: CHAMPION, HYBRID: CHAMPION_HYBRID}
-    outcome = gate_version(registry, run, version, evaluation, pairs, settings, known_at)
-    if outcome.promoted:
-        restate_recommendations(settings, known_at)
-    return outcome
+    return gate_version(registry, run, version, evaluation, pairs, settings, known_at)
 
 
 def _interest_at(registry: Registry, as_of: datetime) -> Version:

@@ -19,7 +19,6 @@ from pipeline.partitions import run_key_of
 from pipeline.serving.registered_model import example_rows
 from pipeline.serving.releases import load_interest
 from pipeline.settings import Settings
-from pipeline.steps.long_term_interest import restate_interest
 from pipeline.steps.model_runs import (
     CHAMPION,
     GateOutcome,
@@ -81,7 +80,9 @@ def train_interest_model(as_of: datetime, settings: Settings, known_at: datetime
 
 
 def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime) -> GateOutcome:
-    """Promote or hold the version of a cutoff, and bring the vectors of days that it serves up to date.
+    """Promote or hold the version of a cutoff, by the rules.
+
+    Days that it should have served are written by `restate_interest`.
 
     Raises:
         NotFound: the run has not registered a version.
@@ -95,10 +96,7 @@ def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime)
         # An older week was decided since: the candidate has to beat the champion that serves now.
         model = load_interest(registry, version)
         evaluation = _evaluate(model, read_training_data(as_of, settings), registry, run_key, settings)
-    outcome = gate_version(registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at)
-    if outcome.promoted:
-        restate_interest(settings, known_at)
-    return outcome
+    return gate_version(registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at)
 
 
 def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:

@@ -97,7 +97,9 @@ def test_days_that_ran_before_the_promotion_end_as_if_they_had_run_after_it(trai
     as_candidate(registry, registry.version("interest_evolution", 1))
     assert {embed_users(day, trained, known_at).state for day in reversed(days)} == {"no model yet"}
     assert gate_interest_model(first_day.start, trained, known_at).promoted
+    restated = restate_interest(trained, known_at)
 
+    assert [embedded.day for embedded in restated] == [day.key for day in days[1:]]
     assert all(was.equals(current(trained, day)) for day, was in zip(days, in_order, strict=True))
     assert restate_interest(trained, known_at) == []
 
