@@ -116,13 +116,17 @@ def _feast(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
         level = warning if is_begun else (lambda *_: fine("feast", "nothing is loaded yet, so nothing is applied"))
         yield level("feast", "no registry", "applied definitions", "`interest up` or `interest run` applies them.")
         return
-    from pipeline.stores.feature_store import open_feature_store
+    from pipeline.stores.feature_store import definitions_are_applied
 
-    views = sorted(view.name for view in open_feature_store(settings).list_feature_views())
-    if views:
-        yield fine("feast", f"{len(views)} feature views are applied")
+    if definitions_are_applied(settings):
+        yield fine("feast", "the definitions of feature_repo/ are applied")
     else:
-        yield error("feast", "no feature view", "applied definitions", "`interest up` applies them.")
+        yield warning(
+            "feast",
+            "other definitions, or another online store, than the applied ones",
+            "the definitions of feature_repo/",
+            "`interest up` or `interest run` applies them.",
+        )
 
 
 def _registry(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
