@@ -25,6 +25,7 @@ COMMANDS = {
     "backfill": "backfill",
     "train": "train",
     "lookup": "lookup",
+    "online": "online",
     "recommend": "recommend",
     "report": "report",
     "status": "status",
@@ -33,7 +34,7 @@ COMMANDS = {
     "up": "up",
     "down": "down",
 }
-"""Each command and the function of the same name in `pipeline/cli/<module>.py`."""
+"""Each command and its module: there a function of the same name, or the functions of its `SUBCOMMANDS`."""
 
 HOME_HELP = "The folder that holds everything; default: INTEREST_HOME, else .interest in this folder."
 DEBUG_HELP = "Show the traceback of an error."
@@ -56,9 +57,16 @@ class Commands(TyperGroup):
                 raise
             return None
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        single.command(cmd_name, no_args_is_help=False)(getattr(module, cmd_name))
+        subcommands = getattr(module, "SUBCOMMANDS", {})
+        for name, function in subcommands.items():
+            single.command(name, no_args_is_help=False)(function)
+        if subcommands:
+            single.callback(no_args_is_help=True)(getattr(module, cmd_name))
+        else:
+            single.command(cmd_name, no_args_is_help=False)(getattr(module, cmd_name.replace("-", "_")))
         command = typer.main.get_command(single)
-        command.params += _options_of_every_command()
+        for part in (command, *getattr(command, "commands", {}).values()):
+            part.params += _options_of_every_command()
         return command
 
     def invoke(self, ctx: typer.Context) -> object:

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import shutil
+import sqlite3
 import sys
 from datetime import datetime
 from functools import lru_cache
@@ -30,7 +31,7 @@ from feast.repo_contents import RepoContents
 from feast.utils import _convert_arrow_to_proto
 
 from pipeline.contracts import TABLES, Table
-from pipeline.errors import ContractViolation, NotFound
+from pipeline.errors import ContractViolation, EngineFailure, NotFound
 from pipeline.settings import Settings
 from pipeline.stores.declarations import CREATED, EVENT_TIME, declared_with
 from pipeline.stores.locks import alone
@@ -133,6 +134,29 @@ def push_online(settings: Settings, view: str, frame: pl.DataFrame) -> PushedRow
         encoded = _convert_arrow_to_proto(part.rechunk().to_arrow(), feature_view, keys) if part.height else []
         fenced += online.write_fenced(store.config, feature_view, encoded)
     return PushedRows(view=view, rows=newest.height, accepted=fenced.accepted, refused=fenced.refused)
+
+
+def prepare_online(settings: Settings) -> None:
+    """Make what the online store needs to take rows, where it is missing. What it holds stays as it is.
+
+    Raises:
+        EngineFailure: the online store did not answer. Worth a retry.
+    """
+    store = open_feature_store(settings)
+    views = store.list_feature_views(allow_cache=True)
+    try:
+        store.provider.online_store.update(store.config, [], views, [], [], partial=True)
+    except sqlite3.Error as error:
+        raise EngineFailure(
+            f"The online store cannot be prepared: {error}. Where its file is damaged, move it away and run "
+            "`interest online rebuild`."
+        ) from error
+
+
+def keys_of_views(settings: Settings) -> dict[str, str]:
+    """By applied view, the column that names the entity it is about."""
+    views = open_feature_store(settings).list_feature_views(allow_cache=True)
+    return {view.name: view.join_keys[0] for view in sorted(views, key=lambda view: view.name)}
 
 
 def newest_online(settings: Settings) -> dict[str, datetime | None]:

@@ -77,16 +77,24 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
     _local: threading.local | None = None
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        """A connection for each thread of each process: SQLite's may not be shared over a fork."""
+        """A connection for each thread of each process: SQLite's may not be shared over a fork.
+
+        A file that was taken away is not made again by whoever asks next: only `update` makes one, with its tables.
+        A connection to a file that was put in place of an older one is opened anew, so a rebuilt store is seen at once.
+        """
+        path = Path(self._get_db_path(config))
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise sqlite3.OperationalError(f"{path} is missing; `interest online rebuild` makes it again") from None
+        identity = os.getpid(), status.st_dev, status.st_ino
         if self._local is None:
             self._local = threading.local()
-        if getattr(self._local, "process", None) != os.getpid():
-            path = Path(self._get_db_path(config))
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if getattr(self._local, "identity", None) != identity:
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
-            self._local.connection, self._local.process = connection, os.getpid()
+            self._local.connection, self._local.identity = connection, identity
         return self._local.connection
 
     def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[Row]) -> Fenced:
@@ -183,6 +191,9 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
+        path = Path(self._get_db_path(config))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
         super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
         connection = self._get_conn(config)
         for view in tables_to_keep:
@@ -194,7 +205,8 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
             connection.execute(f"DROP TABLE IF EXISTS {_tables(config, view)[1]}")
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
-        self._get_conn(config).close()
+        if Path(self._get_db_path(config)).exists():
+            self._get_conn(config).close()
         self._local = None
         for ending in ("", "-wal", "-shm"):
             Path(self._get_db_path(config) + ending).unlink(missing_ok=True)
