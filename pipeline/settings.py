@@ -196,6 +196,9 @@ class Airflow(Group):
         default=False,
         description="Whether every midnight (UTC) starts the day that has ended; off where logs are loaded by hand.",
     )
+    preload: bool = Field(
+        default=True, description="Whether tasks are forked from a scheduler that has loaded their libraries."
+    )
     database: str = Field(default="", description="SQLAlchemy URL of Airflow's metadata; empty for SQLite at home.")
     broker: str = Field(default="", description="URL of Celery's broker, where the executor is Celery's.")
 

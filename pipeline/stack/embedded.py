@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import BadSetting, EngineFailure
 from pipeline.settings import Settings
@@ -99,8 +100,13 @@ def require_free(settings: Settings, port: int, setting: str) -> None:
             ) from error
 
 
+def _airflow() -> list[str]:
+    """Airflow's own command, of this environment, whether or not that is on the path."""
+    return [sys.executable, str(Path(sys.executable).with_name("airflow"))]
+
+
 def _airflow_services() -> list[Service]:
-    airflow = [sys.executable, "-m", "airflow"]
+    airflow = _airflow()
     return [
         Service("api-server", [*airflow, "api-server"]),
         Service("dag-processor", [*airflow, "dag-processor"]),
@@ -130,7 +136,7 @@ def _migrate(settings: Settings, environment: dict[str, str]) -> None:
     if stamp.is_file() and stamp.read_text() == version("apache-airflow-core"):
         return
     done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"],
+        [*_airflow(), "db", "migrate"],
         env=environment,
         capture_output=True,
         text=True,

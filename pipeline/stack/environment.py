@@ -10,7 +10,6 @@ from pipeline.settings import Settings
 from pipeline.stack.secrets import ADMIN, password_file, secrets_of
 
 ON_REQUEST_ONLY = """\
-# Written by `interest`: days are run on request only (setting `airflow.scheduled`).
 from datetime import UTC, datetime
 
 from airflow.sdk import CronPartitionTimetable
@@ -20,6 +19,14 @@ def dag_policy(dag):
     if isinstance(dag.timetable, CronPartitionTimetable):
         dag.end_date = datetime(1970, 1, 1, tzinfo=UTC)
 """
+PRELOADED = """\
+import sys
+
+if "scheduler" in sys.argv:
+    from pipeline.stack.preload import load_libraries
+
+    load_libraries()
+"""
 
 
 def dags_folder(settings: Settings) -> Path:
@@ -28,13 +35,17 @@ def dags_folder(settings: Settings) -> Path:
 
 
 def write_policy(settings: Settings) -> None:
-    """Airflow's own file of local rules. Where days are run on request only, it ends the root Dag's timetable.
+    """Airflow's own file of local rules, which each of its processes reads when it starts.
 
-    Otherwise Airflow would start yesterday as soon as it is up, also where yesterday has no logs.
+    Where days are run on request only, the root Dag's timetable is ended: Airflow would otherwise start yesterday as
+    soon as it is up, also where yesterday has no logs. The scheduler loads the libraries that its tasks need.
     """
     file = settings.place("airflow/config/airflow_local_settings.py")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("" if settings.airflow.scheduled else ON_REQUEST_ONLY)
+    rules = ["# Written by `interest`, from the settings `airflow.scheduled` and `airflow.preload`.\n"]
+    rules += [] if settings.airflow.scheduled else [ON_REQUEST_ONLY]
+    rules += [PRELOADED] if settings.airflow.preload else []
+    file.write_text("\n".join(rules))
 
 
 def airflow_url(settings: Settings) -> str:
