@@ -65,6 +65,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # workers for a queue that nothing here fills
         "AIRFLOW_HOME": str(home),
+        **({"AIRFLOW__CELERY__BROKER_URL": settings.airflow.broker} if settings.airflow.broker else {}),
         "AIRFLOW__API__BASE_URL": airflow_url(settings),
         "AIRFLOW__API__HOST": settings.airflow.host,
         "AIRFLOW__API__PORT": str(settings.airflow.port),

@@ -2,6 +2,7 @@ import gc
 import os
 import shutil
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS
+from pipeline.stack import processes
 from pipeline.stack.secrets import write_private
 from pipeline.stores.ledger import Ledger, PartitionRecord
 
@@ -72,6 +74,32 @@ def test_a_taken_port_is_an_error_that_names_the_setting(filled, settings, inter
 
     assert answer.code == 1
     assert "airflow.port" in answer.found(f"port {port}")["remedy"]
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_port_that_is_held_by_the_stack_of_this_home_is_no_error(filled, settings, interest, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("INTEREST_PORTS__FEAST", str(port))
+    server = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    processes.start(settings, processes.Service("feast", server), dict(os.environ))
+    try:
+        assert processes.wait_until(lambda: answers(port), 20)
+
+        answer = interest("doctor", "--json")
+        refused = interest("doctor", "--repair")
+    finally:
+        processes.stop(settings)
+
+    assert answer.found(f"port {port}")["found"] == "ports.feast: held by this home's stack"
+    assert answer.found("processes")["found"] == "1 of this home are running"
+    assert (answer.code, refused.code) == (0, 2)
+    assert "interest down" in refused.err
 
 
 def test_a_table_that_is_gone_is_an_error_with_the_days_to_run_again(filled, interest):
