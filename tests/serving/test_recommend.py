@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, RECOMMENDATIONS
@@ -7,6 +8,7 @@ from pipeline.errors import NotFound, UserMistake
 from pipeline.partitions import Day
 from pipeline.serving.recommend import SCHEMA, recommend, titles_of
 from pipeline.steps.recommendations import recommend_items
+from pipeline.steps.sequence_features import build_features
 from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
 
@@ -40,12 +42,16 @@ def test_as_of_a_day_the_answer_is_that_of_the_daily_table(trained, first_day, k
         assert answer.rows.filter(user_id=user)["item_id"].to_list() == items
 
 
-def test_as_of_a_day_nothing_later_counts(trained, first_day):
+def test_as_of_a_day_nothing_later_counts(trained, first_day, known_at):
     before = recommend(trained, ["u03"], 20, NOW, as_of=first_day)
+    best, tomorrow = before.rows["item_id"][0], first_day.plus(1)
     lake = Lake(trained.lake_url)
-    events = lake.read(BEHAVIOR_EVENTS, first_day.plus(3))
-    lake.replace(BEHAVIOR_EVENTS, first_day.plus(3), events.head(1))
+    events = lake.read(BEHAVIOR_EVENTS, tomorrow)
+    later = events.head(1).with_columns(event_id=pl.lit("later"), user_id=pl.lit("u03"), item_id=pl.lit(best))
+    lake.replace(BEHAVIOR_EVENTS, tomorrow, pl.concat([events, later]))
+    build_features(tomorrow, trained, known_at + timedelta(hours=1))
     assert recommend(trained, ["u03"], 20, NOW, as_of=first_day).rows.equals(before.rows)
+    assert best not in recommend(trained, ["u03"], 20, NOW, as_of=tomorrow).rows["item_id"].to_list()
 
 
 def test_an_unknown_user_gets_what_is_popular_marked_as_a_fallback(trained):
