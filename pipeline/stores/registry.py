@@ -12,6 +12,7 @@ import logging
 import math
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -290,7 +291,9 @@ class Registry:
         uri = self.settings.mlflow_uri
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        with self._lock("prepare"):  # The first client of a new database creates its tables.
+        # The first client of a new database creates its tables; MLflow uses what SQLAlchemy 2.1 has deprecated.
+        with self._lock("prepare"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
             return client
