@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import BadSetting, UnsafeModel
 from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue, Histories
@@ -27,6 +28,8 @@ from pipeline.features.training_rows import TREND_DAYS, popularity_at
 from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
 from pipeline.models.heads import InterestHeads
 from pipeline.models.losses import LossBalance, item_cross_entropy, mix_cross_entropy, sampled_cross_entropy
+
+transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
 
 CATALOGUE_FILE = "catalogue.json"
 LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
