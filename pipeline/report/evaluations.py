@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from pipeline.report.page import Interval, ModelReport, ScoreRow
+from pipeline.report.facts import Interval, ModelReport, ScoreRow
 
 CHAMPION = "champion"
 """The name of the serving version in a comparison."""

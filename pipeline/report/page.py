@@ -8,113 +8,22 @@ page could obey instead of show are replaced. The same facts give the same bytes
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.partitions import Day
 from pipeline.report import plots
-from pipeline.report.migration import Mix, Mover
+from pipeline.report.facts import DayQuality, ModelReport, Report, ScoreRow
+from pipeline.report.migration import Mix
+from pipeline.report.summary import age, claims, moment, totals
 
 RECENT_DAYS = 7
 """Days of the quality table that are open; earlier ones are folded."""
 NOTABLE_DAYS = 12
 """Days with a failure or a warning that are listed first."""
 MAX_TEXT = 400
-
-
-@dataclass(frozen=True)
-class DayQuality:
-    """What became of one day of the log. rows_in = published + quarantined + duplicates."""
-
-    day: Day
-    state: str
-    rows_in: int
-    published: int
-    quarantined: int
-    duplicates: int
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def balances(self) -> bool:
-        return self.rows_in == self.published + self.quarantined + self.duplicates
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One recommender in the metric table; `role` is challenger, champion, part or baseline."""
-
-    name: str
-    role: str
-    scores: Mapping[str, Interval]
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """One evaluation of one model: the table, the placebo, the decision."""
-
-    model: str
-    run_key: str
-    metrics: tuple[str, ...] = ()
-    rows: tuple[ScoreRow, ...] = ()
-    placebo: tuple[ScoreRow, ...] = ()
-    placebo_metric: str = ""
-    users: int | None = None
-    period: str = ""
-    decision: str = ""
-    reasons: tuple[str, ...] = ()
-    version: int | None = None
-    decided_at: datetime | None = None
-    placebo_finding: str = ""
-
-
-@dataclass(frozen=True)
-class TableFreshness:
-    """The newest partition of a table beside what its contract promises."""
-
-    table: str
-    newest: Day | None
-    promise: str
-    state: str
-    """fresh: within the promise; level: as new as the log, which is old; behind: the log is newer; absent: no row."""
-    age_hours: float | None = None
-    days_behind_log: int | None = None
-    partitions: int = 0
-
-
-@dataclass(frozen=True)
-class Report:
-    """Every fact on the page. `known_at` is the time at which they were collected."""
-
-    known_at: datetime
-    days: Sequence[DayQuality] = ()
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    mix: Mix | None = None
-    movers: Sequence[Mover] = ()
-    models: Sequence[ModelReport] = ()
-    freshness: Sequence[TableFreshness] = ()
-    lineage: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One line of the summary; its tone is good, warn, bad or plain."""
-
-    tone: str
-    text: str
 
 
 def render(report: Report) -> str:
@@ -148,83 +57,6 @@ def render(report: Report) -> str:
         )
         + "\n"
     )
-
-
-def totals(days: Sequence[DayQuality]) -> dict[str, int]:
-    """The sums over all days, and how many days there are."""
-    sums = {
-        name: sum(getattr(day, name) for day in days) for name in ("rows_in", "published", "quarantined", "duplicates")
-    }
-    return sums | {
-        "days": len(days),
-        "failed": sum(day.state == "failed" for day in days),
-        "warned": sum(bool(day.warnings) and day.state != "failed" for day in days),
-        "notable": sum(bool(day.warnings) or not day.balances for day in days),
-    }
-
-
-def claims(report: Report) -> list[Claim]:
-    """What a reader must know before anything else, worst first in tone but always in this order."""
-    found = totals(report.days)
-    lines = []
-    if not report.days:
-        lines.append(Claim("warn", "No day has been published yet."))
-    elif found["failed"]:
-        failed = ", ".join(day.day.key for day in report.days if day.state == "failed")
-        lines.append(Claim("bad", f"{found['failed']} of {found['days']} days failed and published nothing: {failed}."))
-    else:
-        empty = sum(day.state == "empty" for day in report.days)
-        aside = f", {empty} of them without an event" if empty else ""
-        lines.append(Claim("good", f"All {found['days']} days are published{aside}."))
-    unbalanced = [day.day.key for day in report.days if not day.balances]
-    if unbalanced:
-        lines.append(Claim("bad", f"Rows are missing on {', '.join(unbalanced)}: rows in are not the sum of the rest."))
-    elif report.days:
-        lines.append(Claim("good", "Every row is accounted for: rows in = published + quarantined + duplicates."))
-    if found["warned"]:
-        lines.append(Claim("warn", f"{found['warned']} of {found['days']} days passed with a warning."))
-    for model in report.models:
-        if model.decision:
-            tone = "good" if model.decision == "promoted" else "warn"
-            lines.append(Claim(tone, f"{model.model} version {model.version} was {model.decision.replace('_', ' ')}."))
-    if not report.models:
-        lines.append(Claim("plain", "No model has been evaluated yet."))
-    return lines + _claims_of_freshness(report)
-
-
-def _claims_of_freshness(report: Report) -> list[Claim]:
-    lines = []
-    for state, words in (("behind", "Behind the log"), ("absent", "Not built yet")):
-        if late := [table.table for table in report.freshness if table.state == state]:
-            lines.append(Claim("warn", f"{words}: {', '.join(late)}."))
-    if report.freshness and not lines:
-        lines.append(Claim("good", "Every table reaches the last day of the log."))
-    if any(table.state == "level" for table in report.freshness):
-        oldest = max(table.age_hours or 0.0 for table in report.freshness if table.state == "level")
-        lines.append(Claim("plain", f"The log itself ended {age(oldest)} before this report."))
-    return lines
-
-
-def age_state(age_hours: float, promise: str, days_behind: int) -> str:
-    """The state of a table that has rows; `promise` is hours or days, as in `26h` or `7d`."""
-    promised = float(promise[:-1]) * {"h": 1, "d": 24}[promise[-1]]
-    if days_behind > 0:
-        return "behind"
-    return "fresh" if age_hours <= promised else "level"
-
-
-def moment(value: datetime | None) -> str:
-    """A time for people, to the minute, in UTC."""
-    return value.isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC") if value else "–"
-
-
-def age(hours: float | None) -> str:
-    """An age for people."""
-    if hours is None:
-        return "–"
-    if hours < 48:
-        return f"{hours:.0f} h"
-    return f"{hours / 24:,.0f} days" if hours < 24 * 730 else f"{hours / 24 / 365.25:.0f} years"
 
 
 def score(value: float) -> str:

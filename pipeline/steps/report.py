@@ -29,8 +29,10 @@ from pipeline.contracts import (
 from pipeline.errors import UnreadableFile
 from pipeline.partitions import Day
 from pipeline.report.evaluations import model_report
+from pipeline.report.facts import DayQuality, ModelReport, Report, TableFreshness
 from pipeline.report.migration import Mix, Mover, most_moved, population_mix
-from pipeline.report.page import DayQuality, ModelReport, Report, TableFreshness, age_state, render
+from pipeline.report.page import render
+from pipeline.report.summary import age_state
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, Promotion
 from pipeline.stores.tables import Lake

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.partitions import Day
+from pipeline.report.facts import DayQuality, Interval, ModelReport, Report, ScoreRow, TableFreshness
 from pipeline.report.migration import Mix, Mover, short_id
-from pipeline.report.page import DayQuality, Interval, ModelReport, Report, ScoreRow, TableFreshness
 
 KNOWN_AT = datetime(2026, 1, 20, 12, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'; DROP TABLE users; --\x07\x1b[31m\u202egnp"

@@ -4,7 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipeline.report.page import DayQuality, Report, age_state, claims, render
+from pipeline.report.facts import DayQuality, Report
+from pipeline.report.page import render
+from pipeline.report.summary import age_state, claims
 
 
 class Outline(HTMLParser):

@@ -1,0 +1,92 @@
+"""Every fact that the report shows, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pipeline.partitions import Day
+from pipeline.report.migration import Mix, Mover
+
+
+@dataclass(frozen=True)
+class DayQuality:
+    """What became of one day of the log. rows_in = published + quarantined + duplicates."""
+
+    day: Day
+    state: str
+    rows_in: int
+    published: int
+    quarantined: int
+    duplicates: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def balances(self) -> bool:
+        return self.rows_in == self.published + self.quarantined + self.duplicates
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One recommender in the metric table; `role` is challenger, champion, part or baseline."""
+
+    name: str
+    role: str
+    scores: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One evaluation of one model: the table, the placebo, the decision."""
+
+    model: str
+    run_key: str
+    metrics: tuple[str, ...] = ()
+    rows: tuple[ScoreRow, ...] = ()
+    placebo: tuple[ScoreRow, ...] = ()
+    placebo_metric: str = ""
+    users: int | None = None
+    period: str = ""
+    decision: str = ""
+    reasons: tuple[str, ...] = ()
+    version: int | None = None
+    decided_at: datetime | None = None
+    placebo_finding: str = ""
+
+
+@dataclass(frozen=True)
+class TableFreshness:
+    """The newest partition of a table beside what its contract promises."""
+
+    table: str
+    newest: Day | None
+    promise: str
+    state: str
+    """fresh: within the promise; level: as new as the log, which is old; behind: the log is newer; absent: no row."""
+    age_hours: float | None = None
+    days_behind_log: int | None = None
+    partitions: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every fact on the page. `known_at` is the time at which they were collected."""
+
+    known_at: datetime
+    days: Sequence[DayQuality] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    mix: Mix | None = None
+    movers: Sequence[Mover] = ()
+    models: Sequence[ModelReport] = ()
+    freshness: Sequence[TableFreshness] = ()
+    lineage: Sequence[tuple[str, str]] = ()
