@@ -47,7 +47,7 @@ def settings_of(ctx: typer.Context) -> Settings:
         configure_logs(settings.log_json, settings.log_level)
     else:
         configure_logs(level="WARNING")  # a person reads the command's own words
-        warnings.simplefilter("ignore")
+        warnings.showwarning = lambda *_args, **_options: None  # libraries reset filters as they are imported
     require_writable(settings.place(""))
     return settings
 

@@ -80,25 +80,28 @@ def _print_metrics(settings: Settings, version: ModelStatus) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     for name in METRICS:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(escaped(row["model"]), *(_cell(row.get(name)) for name in METRICS))
     console.print(table)
 
 
 def _cell(value: object) -> str:
+    """A mean with its interval, in as few characters as eighty columns need."""
     if isinstance(value, dict):
         if value.get("mean") is None:
             return "no value"
-        return f"{value['mean']:.4f} [dim]({value['low']:.4f} to {value['high']:.4f})[/dim]"
-    return f"{value:.4f}" if isinstance(value, float) else "no value"
+        return f"{value['mean']:.3f} [dim]{value['low']:.3f}-{value['high']:.3f}[/dim]"
+    return f"{value:.3f}" if isinstance(value, float) else "no value"
 
 
 def _print_online(status: Status) -> list[str]:
     console.rule("Online", align="left")
     for view in status.online:
-        newest = view.newest_event_time.date() if view.newest_event_time else "never"
-        console.print(f"  {view.view}: {view.entities or 0:,} entities, newest {newest}")
+        if not view.entities:
+            continue
+        newest = view.newest_event_time.date() if view.newest_event_time else "unknown"
+        console.print(f"  {view.view}: {view.entities:,} entities, newest {newest}")
     served = {view.view for view in status.online if view.entities}
     return [f"No row of {name} is online." for name in FEATURE_TABLES if name not in served]
 
@@ -125,7 +128,7 @@ def _print_one_user(settings: Settings) -> list[str]:
     titles = titles_of(settings, answer.rows["item_id"].to_list())
     for item, rank, score in answer.rows.select("item_id", "rank", "score").iter_rows():
         console.print(f"  {rank}. {escaped(titles.get(item, 'unknown'))} ({score:.3f})")
-    short = [] if found.status == "found" else [f"The look-up of user {user} found nothing."]
+    short = [] if found.status != "not_found" else [f"The look-up of user {user} found nothing."]
     return short if answer.found else [*short, f"No item was recommended to user {user}."]
 
 
