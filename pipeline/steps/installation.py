@@ -49,7 +49,7 @@ def check_packages() -> Iterator[Finding]:
     other = [
         text
         for name, pin in _pins()
-        if (found := _installed(name)) != pin
+        if (found := _installed(name)) is None or found.partition("+")[0] != pin  # +cpu: a build of the same version
         for text in [f"{name} {found or 'absent'}, locked {pin}"]
     ]
     if other:

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
-from pipeline.cli.app import COMMANDS
+from pipeline.cli.app import COMMANDS, app
 
 INTEREST = Path(sys.executable).with_name("interest")
 
@@ -40,8 +41,8 @@ def test_every_command_has_help_with_an_example(command: str):
     assert shown.returncode == 0, shown.stderr
     assert f"Example: interest {command}" in shown.stdout
     assert "--home" in shown.stdout
-    options = shown.stdout.partition("Options:")[2]
-    assert not [line for line in options.splitlines() if line.strip().startswith("-") and len(line.split()) < 3]
+    parameters = typer.main.get_command(app).get_command(None, command).params
+    assert [parameter.name for parameter in parameters if not getattr(parameter, "help", None)] == []
 
 
 def test_the_home_folder_may_stand_on_either_side_of_the_command(tmp_path: Path):
