@@ -1,0 +1,265 @@
+"""What only the collaborative filter does: interest, warm start, files."""
+
+import json
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.models.baselines import Popularity
+from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig
+from pipeline.models.factor_model import softmax_loss
+from pipeline.models.hybrid import Hybrid
+from pipeline.models.interest_vectors import InterestTable, WithInterest
+from pipeline.models.recommender import top_k
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+VALIDATION = START - timedelta(days=10)
+SMALL = CollaborativeFilterConfig(factors=8, max_epochs=25, batch_size=64, learning_rate=0.005, horizon_days=30.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Matrices as small as these are slowed down by more threads, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def village():
+    """80 users watch the same twenty items at random, then six of a circle of ten that nothing but the interest
+    tells: the first 60 turn to it before the validation window, the last 20 in it."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for user in range(80):
+        turn = START - timedelta(days=28 if user < 60 else 9)
+        for place in range(16):
+            item = int(rng.integers(20)) if place < 10 else 20 + 10 * (user % 4) + int(rng.integers(10))
+            rows.append((f"{user}-{place}", f"u{user:02d}", f"i{item:02d}", "view", turn + timedelta(days=place - 10)))
+    columns = ["event_id", "user_id", "item_id", "event_type", "event_time"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row").cast({"event_time": pl.Datetime("us", "UTC")})
+    catalogue = Catalogue.of([(f"i{item:02d}", f"item {item}", []) for item in range(60)])
+    return Histories.from_events(frame, catalogue, ("view",)), catalogue
+
+
+def knows_the_circle(histories: Histories) -> np.ndarray:
+    """The interest of every user: which circle, and a direction that all share."""
+    circles = np.array([int(user[1:]) % 4 for user in histories.user_ids], dtype=int)
+    return (np.eye(4)[circles] + 3.0).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tuned(village):
+    histories, catalogue = village
+    model = CollaborativeFilter(replace(SMALL, include_seen=True), space_id="space-1", interest_version="4")
+    return model.fit(histories, catalogue, START, validation_start=VALIDATION, encode=knows_the_circle)
+
+
+def circle_mass(model, histories, lti) -> float:
+    """How much better the items of the user's own circle score than those of the other circles."""
+    scores = model.scores(histories, START, lti)[:, FIRST_ITEM + 20 :].reshape(len(lti), 4, 10).mean(axis=2)
+    own = np.array([int(user[1:]) % 4 for user in histories.user_ids])
+    return float((scores[np.arange(len(lti)), own] - scores.mean(axis=1)).mean())
+
+
+def test_the_validation_loss_falls_where_the_history_tells_and_the_best_epoch_is_kept(village):
+    histories, catalogue = village
+    model = CollaborativeFilter(replace(SMALL, include_seen=True))
+    model.fit(histories.take(np.arange(60)), catalogue, START, validation_start=START - timedelta(days=25))
+    curve = model.curves["history"]
+    assert min(curve) < curve[0] - 0.05 and len(curve) > 2
+
+
+def test_the_interest_phase_begins_where_the_history_phase_was_best_and_improves_on_it(tuned):
+    history, interest = tuned.curves["history"], tuned.curves["interest"]
+    assert interest[0] == pytest.approx(min(history), rel=1e-6)
+    assert min(interest) < interest[0] - 0.05
+
+
+def test_the_interest_of_the_user_helps_and_that_of_another_user_does_not(tuned, village):
+    strangers = village[0].before(START - timedelta(days=9999))  # nothing known but the interest
+    own = knows_the_circle(strangers)
+    assert tuned.interest_scale > 0
+    assert circle_mass(tuned, strangers, own) > 1.0
+    assert circle_mass(tuned, strangers, own[::-1].copy()) < 0  # u00 gets the vector of u79
+    assert circle_mass(tuned, strangers, np.zeros_like(own)) == pytest.approx(0, abs=1e-3)
+
+
+def test_no_vector_and_a_vector_of_zeros_are_the_same(tuned, village):
+    histories = village[0].take([0, 5])
+    without = tuned.scores(histories, START)
+    np.testing.assert_array_equal(without, tuned.scores(histories, START, np.zeros((2, 4), dtype=np.float32)))
+
+
+def test_a_vector_of_another_shape_is_refused_with_the_space(tuned, village):
+    with pytest.raises(ValueError, match="space-1"):
+        tuned.scores(village[0].take([0, 5]), START, np.zeros((2, 5), dtype=np.float32))
+
+
+def test_nothing_after_as_of_and_no_answer_of_the_validation_reaches_the_weights(village):
+    histories, catalogue = village
+    config = replace(SMALL, max_epochs=3, patience=99)
+    before = CollaborativeFilter(config).fit(histories.before(START), catalogue, START, validation_start=VALIDATION)
+    current = (histories.times >= int(VALIDATION.timestamp()) * 1_000_000).astype(bool)
+    items = histories.items.copy()
+    items[current] = np.random.default_rng(0).permutation(items[current])
+    changed = CollaborativeFilter(config).fit(
+        replace(histories, items=items), catalogue, START, validation_start=VALIDATION
+    )
+    # Both trained three epochs; the validation chooses among them, so the curves differ and one epoch's weights agree.
+    assert before.curves != changed.curves
+    if np.argmin(before.curves["history"]) == np.argmin(changed.curves["history"]):
+        assert torch.equal(before.model.item_factors, changed.model.item_factors)
+
+
+def test_saved_and_loaded_it_gives_the_same_scores_from_json_and_safetensors_only(tuned, village, tmp_path):
+    histories = village[0]
+    tuned.save(tmp_path / "model")
+    assert sorted(path.suffix for path in (tmp_path / "model").iterdir()) == [".json", ".safetensors"]
+    loaded = CollaborativeFilter.load(tmp_path / "model")
+    lti = knows_the_circle(histories)
+    np.testing.assert_array_equal(loaded.scores(histories, START, lti), tuned.scores(histories, START, lti))
+    assert (loaded.space_id, loaded.interest_version, loaded.config) == ("space-1", "4", tuned.config)
+    assert loaded.catalogue == tuned.catalogue and loaded.curves == tuned.curves
+
+
+def test_no_user_is_in_the_files(tuned, tmp_path):
+    tuned.save(tmp_path)
+    for path in tmp_path.iterdir():
+        assert b"u07" not in path.read_bytes()
+
+
+def test_a_warm_start_begins_better_than_a_cold_one_and_takes_new_items(tuned, village):
+    histories, catalogue = village
+    wider = Catalogue.of(
+        [*zip(catalogue.item_ids[2:], catalogue.titles[2:], catalogue.categories[2:], strict=True), ("a0", "new", [])]
+    )
+    moved = replace(histories, items=wider.index_of(catalogue.item_ids)[histories.items])
+    config = replace(SMALL, include_seen=True, max_epochs=2)
+    cold = CollaborativeFilter(config).fit(moved, wider, START, validation_start=VALIDATION)
+    warm = CollaborativeFilter(config).fit(moved, wider, START, validation_start=VALIDATION, previous=tuned)
+    assert warm.curves["history"][0] < cold.curves["history"][0]
+    assert np.isfinite(warm.scores(moved, START)[:, FIRST_ITEM:]).all()
+
+
+def test_text_gives_an_item_without_events_the_factors_of_its_like(village):
+    histories, catalogue = village
+    rows = list(zip(catalogue.item_ids, catalogue.titles, catalogue.categories, strict=True))[FIRST_ITEM:]
+    wider = Catalogue.of([*rows, ("i60", "like circle 0", []), ("i61", "like circle 1", [])])
+    vectors = np.zeros((wider.num_items, 5), dtype=np.float32)
+    for item in range(60):
+        vectors[FIRST_ITEM + item, (item - 20) // 10 if item >= 20 else 4] = 1.0
+    vectors[-2, 0] = vectors[-1, 1] = 1.0
+    model = CollaborativeFilter(replace(SMALL, include_seen=True, learning_rate=0.02))
+    model.fit(histories, wider, START, validation_start=START, item_vectors=vectors)  # no validation: trained blindly
+    scores = model.scores(histories, START)
+    first, second = np.arange(80) % 4 == 0, np.arange(80) % 4 == 1
+    preference = scores[:, -2] - scores[:, -1]
+    assert preference[first].mean() > preference[second].mean() + 0.1
+
+
+def test_popularity_can_be_told_of_a_later_day_without_a_new_fit(tuned, village):
+    histories, _ = village
+    later = replace(histories, items=np.full_like(histories.items, FIRST_ITEM + 7))
+    before = tuned.scores(histories, START)
+    try:
+        after = tuned.observe(later, START).scores(histories, START)
+    finally:
+        tuned.observe(histories, START)
+    change = after[:, FIRST_ITEM:] - before[:, FIRST_ITEM:]
+    weights = tuned.model.trend_weights.detach().numpy()
+    assert change[0, 7] == pytest.approx(float(change[-1, 7]), rel=1e-3) and np.abs(change[0, 7]) > 0.1 * weights.max()
+    np.testing.assert_array_equal(tuned.scores(histories, START), before)
+
+
+CHANGES = {
+    "factors": 6, "start_size": 0.3, "context_length": 3, "horizon_days": 1.0, "max_targets": 1, "include_seen": True,
+    "cuts_per_user": 1, "interest_examples": 20, "interest_dropout": 0.9, "history_dropout": 0.9, "batch_size": 16,
+    "learning_rate": 0.1, "weight_decay": 5.0, "max_epochs": 1, "patience": 1, "max_seconds": 1e-9,
+    "full_softmax_items": 5, "negatives": 10, "validation_days": 20.0, "seed": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome_of(village):
+    """Curves and scores of a configuration; each is trained once."""
+    histories, catalogue = village
+    known: dict[CollaborativeFilterConfig, tuple] = {}
+
+    def train(config: CollaborativeFilterConfig) -> tuple:
+        if config not in known:
+            model = CollaborativeFilter(config).fit(histories, catalogue, START, encode=knows_the_circle)
+            scores = model.scores(histories, START, knows_the_circle(histories))
+            known[config] = (model.curves, scores.tobytes())
+        return known[config]
+
+    return train
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(CollaborativeFilterConfig)])
+def test_every_field_of_the_configuration_changes_the_model(name, outcome_of):
+    base = replace(SMALL, max_epochs=3, validation_days=10.0)
+    if name == "negatives":
+        base = replace(base, full_softmax_items=5)
+    if name == "patience":
+        base = replace(base, learning_rate=0.2, max_epochs=8)
+    assert outcome_of(base) != outcome_of(replace(base, **{name: CHANGES[name]}))
+
+
+def test_a_log_that_is_younger_than_the_validation_window_still_gives_a_model(village):
+    histories, catalogue = village
+    model = CollaborativeFilter(SMALL)
+    model.fit(histories.take([0]), catalogue, START, validation_start=START - timedelta(days=99))
+    assert np.isfinite(model.scores(histories, START)[:, FIRST_ITEM:]).all()
+
+
+def test_the_loss_is_the_cross_entropy_with_several_answers():
+    scores = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    normaliser = scores.logsumexp(dim=1)
+    owners, targets = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1])
+    shares = torch.tensor([0.25, 0.75, 1.0])
+    found = softmax_loss(scores[owners, targets], shares, owners, normaliser, 2)
+    log_share = scores.log_softmax(dim=1)
+    assert found == pytest.approx(float(-(0.25 * log_share[0, 0] + 0.75 * log_share[0, 2] + log_share[1, 1]) / 2))
+
+
+def test_the_hybrid_trusts_the_part_that_was_right_and_survives_its_file(tuned, village, tmp_path):
+    histories, catalogue = village
+    train, current = histories.before(VALIDATION), histories.between(VALIDATION, START)
+
+    class Noise:
+        name = "noise"
+
+        def fit(self, histories, catalogue, as_of):
+            return self
+
+        def scores(self, histories, as_of):
+            users = [int(user[1:]) for user in histories.user_ids]
+            found = np.stack([np.random.default_rng(u).standard_normal(catalogue.num_items) for u in users])
+            found[:, :FIRST_ITEM] = -np.inf
+            return found.astype(np.float32)
+
+    interest = InterestTable(histories.user_ids, knows_the_circle(histories))
+    parts = {
+        "filter": WithInterest(tuned, interest, "filter"),
+        "popularity": Popularity().fit(train, catalogue, VALIDATION),
+        "noise": Noise(),
+    }
+    hybrid = Hybrid(parts).fit_weights(train, current, VALIDATION, include_seen=True)
+    assert hybrid.weights["filter"] > 0.5 and hybrid.weights["noise"] < 0.2 * hybrid.weights["filter"]
+    again = Hybrid(parts).fit_weights(train, current, VALIDATION, include_seen=True)
+    assert again.weights == hybrid.weights
+    hybrid.save(tmp_path)
+    assert json.loads((tmp_path / "hybrid.json").read_text())["weights"] == hybrid.weights
+    loaded = Hybrid.load(tmp_path, parts)
+    np.testing.assert_array_equal(loaded.scores(train, START), hybrid.scores(train, START))
+    with pytest.raises(ValueError, match="Weights are for"):
+        Hybrid.load(tmp_path, {"filter": parts["filter"]})
+    lists, _ = top_k(hybrid.scores(train, VALIDATION), 5)
+    assert (lists >= FIRST_ITEM).all()
