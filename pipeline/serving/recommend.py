@@ -17,9 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, MAX_ID_LENGTH, UNKNOWN_TITLE
 from pipeline.errors import NotFound, UserMistake
-from pipeline.features.histories import FIRST_ITEM
 from pipeline.partitions import Day
-from pipeline.serving.releases import load_release, newest_sequences, ranked_lists
 from pipeline.settings import Settings
 from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
@@ -116,6 +114,10 @@ def recommend(
     """
     users = list(dict.fromkeys(user_ids))
     _check(users, k)
+    # Loading the model libraries takes seconds; a mistake is told before.
+    from pipeline.features.histories import FIRST_ITEM
+    from pipeline.serving.releases import load_release, newest_sequences, ranked_lists
+
     lake = Lake(settings.lake_url, settings.stores.storage_options)
     registry = Registry(settings)
     version = registry.champion("collaborative_filter", as_of.start if as_of else now)
