@@ -21,6 +21,9 @@ from pipeline.stores.tables import Lake, newest_versions
 
 log = get_logger(__name__)
 
+ROWS_AT_ONCE = 50_000
+"""Rows of a table that are read together, unless one day has more."""
+
 
 class RebuiltView(BaseModel):
     """One view. `refused` rows were served already, in this version or a newer one."""
@@ -51,7 +54,7 @@ class RebuiltOnline(BaseModel):
 def rebuild_online(as_of: Day, settings: Settings) -> RebuiltOnline:
     """Push, of every entity, the newest row with an event time up to the end of `as_of`. Twice is the same as once.
 
-    Memory holds one day of one table at a time, and the ids of the entities that are done.
+    Memory holds some days of one table at a time (`ROWS_AT_ONCE`), and the ids of the entities that are done.
 
     Raises:
         EngineFailure: the online store did not answer. What was pushed stays; worth a retry.
@@ -76,20 +79,35 @@ def rebuild_online(as_of: Day, settings: Settings) -> RebuiltOnline:
     return RebuiltOnline(as_of=as_of.key, views=tuple(views), seconds=time.perf_counter() - began)
 
 
-def newest_rows(lake: Lake, table: Table, key: str, as_of: Day) -> Iterator[pl.DataFrame]:
+def newest_rows(
+    lake: Lake, table: Table, key: str, as_of: Day, rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[pl.DataFrame]:
     """The newest row of every entity up to `as_of`, in parts, each entity in one part.
 
-    From the newest day back: who is active gets a row first, and a day on which nobody is new is read for its ids
+    From the newest day back: who is active gets a row first, and days on which nobody is new are read for their ids
     only. A table without days is a catalogue, and comes whole.
     """
     if not table.daily:
         yield lake.scan(table).filter(pl.col("event_timestamp") <= as_of.as_of).collect()
         return
     done: set[str] = set()
-    for day in reversed([day for day in lake.days(table) if day <= as_of]):
-        ids = lake.scan(table, day, day).select(key).unique().collect()[key].to_list()
-        fresh = [entity for entity in ids if entity not in done]
-        if fresh:
-            done.update(fresh)
-            wanted = pl.LazyFrame({key: fresh}, {key: table.schema[key]})
-            yield newest_versions(table, lake.scan(table, day, day).join(wanted, on=key, how="semi")).collect()
+    for first, last in _spans(lake.rows_by_day(table), as_of, rows_at_once):
+        rows = lake.scan(table, first, last)
+        newest = rows.group_by(key).agg(pl.col("event_timestamp").max()).collect()
+        fresh = newest.filter(pl.Series([entity not in done for entity in newest[key]], dtype=pl.Boolean))
+        if fresh.height:
+            done.update(fresh[key])
+            yield newest_versions(table, rows.join(fresh.lazy(), on=[key, "event_timestamp"], how="semi")).collect()
+
+
+def _spans(rows: dict[Day, int], as_of: Day, rows_at_once: int) -> Iterator[tuple[Day, Day]]:
+    """Spans of days from the newest back, each of one day or of at most `rows_at_once` rows."""
+    first = last = None
+    inside = 0
+    for day in sorted((day for day in rows if day <= as_of), reverse=True):
+        if last is not None and inside + rows[day] > rows_at_once:
+            yield first, last
+            last, inside = None, 0
+        last, first, inside = last or day, day, inside + rows[day]
+    if last is not None:
+        yield first, last

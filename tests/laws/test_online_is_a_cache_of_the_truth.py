@@ -136,12 +136,22 @@ def test_reads_and_pushes_go_on_while_it_is_rebuilt(filled):
     assert state(filled)["u4", "ranking_v1"]["long_term_interest"].event_time == newest.as_of
 
 
-def test_memory_holds_one_day_at_a_time_and_each_entity_comes_once(filled):
+@pytest.mark.parametrize(
+    ("rows_at_once", "expected"),
+    [
+        (1, [USERS[3:], ["u2"], ["u1"], ["u0"]]),
+        (7, [USERS[2:], ["u1"], ["u0"]]),
+        (100, [USERS]),
+    ],
+)
+def test_memory_holds_some_days_at_a_time_and_each_entity_comes_once(filled, rows_at_once, expected):
     from pipeline.steps.online_rebuild import newest_rows
 
-    parts = list(newest_rows(Lake(filled.lake_url), LONG_TERM_INTEREST, "user_id", Day.of(NOW)))
-    assert [part["user_id"].to_list() for part in parts] == [USERS[3:], ["u2"], ["u1"], ["u0"]]
-    assert all(part["event_timestamp"].n_unique() == 1 for part in parts)
+    lake = Lake(filled.lake_url)
+    parts = list(newest_rows(lake, LONG_TERM_INTEREST, "user_id", FIRST.plus(3), rows_at_once))
+    assert [sorted(part["user_id"]) for part in parts] == expected
+    rows = {user: vector[0] for part in parts for user, vector in part.select("user_id", "vector").iter_rows()}
+    assert list(map(rows.get, USERS)) == [1, 11, 20, 30, 30, 30]
 
 
 def test_a_reader_of_a_file_that_is_gone_says_so_and_makes_none(tmp_path: Path):
