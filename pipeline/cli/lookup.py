@@ -22,7 +22,8 @@ def lookup(
 ) -> None:
     """Show what is served of a user: values, event time, age, model version and space.
 
-    Exit code 0 when something is served; 2 when the user is not found (the JSON object is printed all the
+    A view is `stale` when its newest row, of any user, is older than the service promises; a stale answer is an
+    answer. Exit code 0 when something is served; 2 when the user is not found (the JSON object is printed all the
     same, with "status": "not_found") or the service does not exist.
 
     Example: interest lookup 196 --service ranking_v1 --json
@@ -50,6 +51,11 @@ def _heading(view: Any) -> str:
         f"as of {view.event_time.isoformat(sep=' ', timespec='seconds')}",
         f"{view.age_seconds / 86400:.1f} days old",
     ]
+    if view.status == "stale":
+        parts.append(
+            f"stale: the newest row of the view is {view.view_age_seconds / 3600:,.0f} hours old, "
+            f"promised are {view.promise_seconds / 3600:g}"
+        )
     if view.is_expired:
         parts.append("expired")
     if view.model_version is not None:

@@ -6,7 +6,7 @@ from pipeline.contracts.items import ITEM_TEXT, ITEMS, UNCATEGORISED, UNKNOWN_TI
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
 from pipeline.contracts.recommendations import RECOMMENDATIONS
 from pipeline.contracts.sequence_features import SEQUENCE_FEATURES
-from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table
+from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table, duration_of
 
 TABLES = (
     BEHAVIOR_EVENTS,
@@ -37,4 +37,5 @@ __all__ = [
     "WINDOW_DAYS",
     "Column",
     "Table",
+    "duration_of",
 ]

@@ -5,7 +5,9 @@ The shape of a contract: a `Table` of `Column`s. It is data; validation, feature
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 import polars as pl
 
@@ -30,6 +32,14 @@ class Column:
     """What a missing value says; empty where the column is required."""
 
 
+def duration_of(promise: str) -> timedelta:
+    """A promise as written (`90m`, `26h`, `7d`) as a duration; raises ValueError."""
+    match = re.fullmatch(r"(\d+)([mhd])", promise)
+    if match is None:
+        raise ValueError(f"{promise!r} is no duration. Expected a number of minutes, hours or days: 90m, 26h, 7d.")
+    return int(match[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]
+
+
 @dataclass(frozen=True)
 class Table:
     """One table: what a row is, which columns name it, who answers for it.
@@ -46,6 +56,10 @@ class Table:
     daily: bool = True
     keeps_versions: bool = False
     freshness: str = "26h"
+    """The promise: how old the newest row may become. A day's rows are followed by the next one's 24 hours later.
+
+    Not how old every row may become: the row of a user who was away for a month is a month old, and true.
+    """
 
     @property
     def schema(self) -> dict[str, pl.DataType]:

@@ -3,6 +3,10 @@ Look one user up in the online store, through one feature service.
 
 Every answer says of each view from when it is, how old it is now, and which model and space it belongs to. A user
 whom nobody has seen is an answer (`not_found`), not an error.
+
+A service promises how fresh it is kept (its tag `freshness`, else the view's). A row is `stale` when that promise is
+broken: when not only this row is older, but the newest row of the whole view. The old row of a user who was away, in a
+view that is kept up to date, is `found`: nothing newer is true of that user. Feast itself would serve both alike.
 """
 
 from __future__ import annotations
@@ -12,19 +16,19 @@ from typing import Any, Literal
 
 from pipeline.stores import quick_feast  # noqa: F401  isort: skip
 
-from feast import FeatureService, FeatureStore
+from feast import FeatureService, FeatureStore, FeatureView
 from feast.errors import FeastObjectNotFoundException
 from feast.type_map import feast_value_type_to_python_type
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import MAX_ID_LENGTH
+from pipeline.contracts import MAX_ID_LENGTH, duration_of
 from pipeline.errors import NotFound, UserMistake
 from pipeline.settings import Settings
 from pipeline.stores.feature_store import open_feature_store
 
 USER = "user_id"
-Status = Literal["found", "not_found"]
+Status = Literal["found", "stale", "not_found"]
 
 
 class ViewAnswer(BaseModel):
@@ -35,6 +39,10 @@ class ViewAnswer(BaseModel):
     status: Status
     event_time: datetime | None = None
     age_seconds: float | None = None
+    promise_seconds: float | None = None
+    """How old the newest row of the view may be. Beyond that, a row as old is `stale`."""
+    view_age_seconds: float | None = None
+    """Age of the newest row of the view, of any user; given where the row itself is older than the promise."""
     is_expired: bool = False
     """Older than the view's time to live: the owner does not stand for it any more."""
     model_version: int | None = None
@@ -43,7 +51,7 @@ class ViewAnswer(BaseModel):
 
 
 class Lookup(BaseModel):
-    """What a service serves of a user; found when at least one of its views has a row."""
+    """What a service serves of a user: nothing (not_found), something stale, or rows that keep the promise (found)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,11 +80,14 @@ def look_up(settings: Settings, user_id: str, service: str, now: datetime) -> Lo
     }
     views = {}
     for projection in found.feature_view_projections:
-        time_to_live = store.get_feature_view(projection.name, allow_registry_cache=True).ttl
+        view = store.get_feature_view(projection.name, allow_registry_cache=True)
         names = {feature.name: f"{projection.name_to_use()}__{feature.name}" for feature in projection.features}
-        views[projection.name] = _answer({name: served[full] for name, full in names.items()}, time_to_live, now)
-    is_found = any(answer.status == "found" for answer in views.values())
-    return Lookup(user_id=user_id, service=service, status="found" if is_found else "not_found", views=views)
+        answer = _answer({name: served[full] for name, full in names.items()}, view.ttl, now)
+        promise = found.tags.get("freshness") or view.tags.get("freshness")
+        views[projection.name] = _held_to(promise, answer, store, view, now) if promise else answer
+    statuses = {answer.status for answer in views.values()}
+    status: Status = next((s for s in ("stale", "found") if s in statuses), "not_found")
+    return Lookup(user_id=user_id, service=service, status=status, views=views)
 
 
 def _service(store: FeatureStore, name: str) -> FeatureService:
@@ -105,6 +116,20 @@ def _answer(
         space_id=values.get("space_id"),
         values=values,
     )
+
+
+def _held_to(promise: str, answer: ViewAnswer, store: FeatureStore, view: FeatureView, now: datetime) -> ViewAnswer:
+    """The answer, judged by a promise. The view is asked for its newest row only where the row itself is too old."""
+    if answer.age_seconds is None:
+        return answer
+    seconds = duration_of(promise).total_seconds()
+    facts: dict[str, Any] = {"promise_seconds": seconds}
+    if answer.age_seconds > seconds:
+        newest = store.provider.online_store.newest(store.config, view) or answer.event_time
+        facts["view_age_seconds"] = (now - newest).total_seconds()
+        if facts["view_age_seconds"] > seconds:
+            facts["status"] = "stale"
+    return answer.model_copy(update=facts)
 
 
 def _time_of(stamp: Timestamp) -> datetime | None:

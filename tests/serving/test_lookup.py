@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.contracts import INTEREST_WINDOWS, LONG_TERM_INTEREST, RECOMMENDATIONS
+from pipeline.contracts import INTEREST_WINDOWS, LONG_TERM_INTEREST, RECOMMENDATIONS, duration_of
 from pipeline.errors import NotFound, UserMistake
 from pipeline.settings import Settings
 
@@ -72,6 +72,54 @@ def test_a_row_past_its_time_to_live_is_marked(serving):
 
     view = look_up(serving, "anna", "ranking_v1", AS_OF + timedelta(days=29)).views["long_term_interest"]
     assert view.is_expired
+
+
+def test_a_view_whose_newest_row_is_older_than_the_promise_is_stale(serving):
+    from pipeline.serving.lookup import look_up
+
+    kept = look_up(serving, "anna", "ranking_v1", AS_OF + timedelta(hours=26))
+    assert {view.status for view in kept.views.values()} == {"found", "not_found"}
+    assert (kept.status, kept.views["long_term_interest"].promise_seconds) == ("found", 26 * 3600)
+    broken = look_up(serving, "anna", "ranking_v1", AS_OF + timedelta(hours=26, microseconds=1))
+    assert (broken.status, broken.views["interest_windows"].status) == ("stale", "stale")
+    assert broken.views["interest_windows"].values["counts_7d"] == [1.0, 0.5]
+    assert broken.views["sequence_features"].status == "not_found"
+
+
+def test_the_old_row_of_a_user_who_was_away_is_not_stale_in_a_view_that_is_kept_up_to_date(serving):
+    from pipeline.serving.lookup import look_up
+    from pipeline.stores.feature_store import push_online
+
+    later = AS_OF + timedelta(days=3)
+    row = {"user_id": "berta", "vector": [1.0, 0.0], "space_id": "s1", "model_version": 3, "model_cutoff": AS_OF}
+    row |= {"event_timestamp": later - timedelta(hours=6), "created": later}
+    push_online(serving, "long_term_interest", pl.DataFrame([row], schema=LONG_TERM_INTEREST.schema))
+    views = look_up(serving, "anna", "ranking_v1", later).views
+    vector, windows = views["long_term_interest"], views["interest_windows"]
+    assert (vector.status, vector.age_seconds, vector.view_age_seconds) == ("found", 72 * 3600, 6 * 3600)
+    assert (windows.status, windows.view_age_seconds) == ("stale", 72 * 3600)
+
+
+@pytest.mark.parametrize(("promise", "hours"), [("90m", 1.5), ("26h", 26), ("7d", 168)])
+def test_a_promise_is_a_number_of_minutes_hours_or_days(promise, hours):
+    assert duration_of(promise) == timedelta(hours=hours)
+    with pytest.raises(ValueError, match="26h"):
+        duration_of(f"{promise} or so")
+
+
+def test_every_view_and_service_makes_a_promise_that_can_be_kept_to(serving):
+    from pipeline.stores.feature_store import open_feature_store
+
+    store = open_feature_store(serving)
+    for promising in (*store.list_feature_views(), *store.list_feature_services()):
+        assert duration_of(promising.tags["freshness"]), promising.name
+
+
+def test_the_command_says_that_an_answer_is_stale_and_by_how_much(serving):
+    result = command(serving, "anna", "--service", "ranking_v1")
+    assert result.exit_code == 0
+    assert "stale: the newest row of the view is" in result.stdout
+    assert "promised are 26" in result.stdout
 
 
 @pytest.mark.parametrize("service", ["ranking_v1", "support_profile_v1", "training_v1"])
