@@ -100,8 +100,9 @@ def _show(result: dict) -> None:
         table.add_row(trained.model, str(trained.version), *numbers, "promoted" if gated.promoted else "held", before)
     console.print(table)
     for gated in result["gated"]:
+        console.print(f"{gated.model} version {gated.version}:")
         for reason in gated.reasons:
-            console.print(f"  {gated.model}: {escaped(reason)}")
+            console.print(f"  {escaped(reason)}")
     if embedded := result.get("long_term_interest"):
         console.print(f"long_term_interest of {embedded.day}: {embedded.users} users, {embedded.pushed} pushed online")
     if ranked := result.get("recommendations"):

@@ -12,6 +12,8 @@ import numpy as np
 from pipeline.evaluation.comparison import SHOWN, Comparison
 from pipeline.evaluation.split import TimeSplit
 
+CURVES_A_ROW = 4
+
 INTENDED_USE = {
     "interest_evolution": (
         "Encodes a user's behaviour events into one unit vector, the long-term interest, and ranks the catalogue. "
@@ -79,11 +81,16 @@ def draw_plots(folder: Path, comparison: Comparison, curves: Mapping[str, Sequen
     written = [folder / "metrics.png"]
     figure.savefig(written[0], dpi=90)
     if drawn := {name: values for name, values in curves.items() if len(values) > 1}:
-        figure = Figure(figsize=(3.2 * len(drawn), 2.8), layout="constrained")
-        for axes, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn.items(), strict=True):
+        columns = min(len(drawn), CURVES_A_ROW)
+        rows = -(-len(drawn) // columns)
+        figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
+        places = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, (name, values) in zip(places, drawn.items(), strict=False):
             axes.plot(range(len(values)), values, color="#4477aa")
             axes.set_title(name, fontsize=9)
             axes.set_xlabel("epoch", fontsize=8)
+        for axes in places[len(drawn) :]:
+            axes.set_visible(False)
         written.append(folder / "training.png")
         figure.savefig(written[1], dpi=90)
     return written

@@ -32,14 +32,13 @@ from pipeline.steps.model_runs import (
     GateOutcome,
     RunFolder,
     TrainedVersion,
-    TrainingData,
     gate_version,
     lineage_of,
     read_evaluation,
-    read_training_data,
     register_run,
     registered,
 )
+from pipeline.steps.training_data import TrainingData, read_training_data
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
 

@@ -58,7 +58,7 @@ def test_a_cutoff_is_trained_and_registered_once(trained, cutoff, known_at):
 
 
 def test_a_saved_release_scores_as_the_one_that_was_measured(trained, cutoff):
-    from pipeline.steps.model_runs import read_training_data
+    from pipeline.steps.training_data import read_training_data
 
     registry, data = Registry(trained), read_training_data(cutoff, trained)
     release = load_release(registry, registry.champion(MODEL))
