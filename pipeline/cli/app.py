@@ -27,6 +27,7 @@ COMMANDS = {
     "lookup": "lookup",
     "online": "online",
     "recommend": "recommend",
+    "training-set": "training_set",
     "report": "report",
     "status": "status",
     "quarantine": "quarantine",

@@ -72,7 +72,7 @@ def look_up(settings: Settings, user_id: str, service: str, now: datetime) -> Lo
     if not 0 < len(user_id) <= MAX_ID_LENGTH:
         raise UserMistake(f"A user id has 1 to {MAX_ID_LENGTH} characters, not {len(user_id)}.")
     store = open_feature_store(settings)
-    found = _service(store, service)
+    found = service_named(store, service)
     response = store.get_online_features(features=found, entity_rows=[{USER: user_id}], full_feature_names=True).proto
     served = {
         name: (feast_value_type_to_python_type(result.values[0]), _time_of(result.event_timestamps[0]))
@@ -90,7 +90,8 @@ def look_up(settings: Settings, user_id: str, service: str, now: datetime) -> Lo
     return Lookup(user_id=user_id, service=service, status=status, views=views)
 
 
-def _service(store: FeatureStore, name: str) -> FeatureService:
+def service_named(store: FeatureStore, name: str) -> FeatureService:
+    """Raises NotFound, which names the services that exist."""
     try:
         return store.get_feature_service(name, allow_cache=True)
     except (FeastObjectNotFoundException, FileNotFoundError) as error:

@@ -7,14 +7,19 @@ without it a row that was corrected later counts as if it had always been right.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Literal, NoReturn
 
 from pipeline.stores import quick_feast  # noqa: F401  isort: skip
 
+import duckdb
 import ibis
 import pandas as pd
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from feast import FeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
@@ -29,6 +34,21 @@ from pydantic import Field
 
 from pipeline.contracts import TABLES
 from pipeline.errors import UserMistake
+
+UNREADABLE = (OSError, DeltaError, duckdb.Error)
+"""What a read raises when a version's log or files are gone."""
+
+_pinned: ContextVar[Mapping[str, int | None] | None] = ContextVar("table versions of this read", default=None)
+
+
+@contextmanager
+def reading_versions(versions: Mapping[str, int | None]) -> Iterator[None]:
+    """Inside, Feast reads these tables at these versions (None: before the first commit), others at their newest."""
+    token = _pinned.set(versions)
+    try:
+        yield
+    finally:
+        _pinned.reset(token)
 
 
 class DeltaOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -120,10 +140,12 @@ class DeltaOfflineStore(DuckDBOfflineStore):
 
 def _reader(config: RepoConfig):
     def read_snapshot(source: DataSource, _repo_path: str) -> ibis.Table:
-        """The newest commit of a table as one snapshot; before its first commit, the contract's empty table."""
-        options = config.offline_store.storage_options
-        if DeltaTable.is_deltatable(source.path, storage_options=options):
-            return ibis.memtable(DeltaTable(source.path, storage_options=options).to_pyarrow_dataset())
+        """A table's pinned or newest commit as one snapshot; before its first commit, the contract's empty table."""
+        options, pinned = config.offline_store.storage_options, _pinned.get() or {}
+        is_there = DeltaTable.is_deltatable(source.path, storage_options=options)
+        if is_there and pinned.get(source.name, 0) is not None:
+            table = DeltaTable(source.path, version=pinned.get(source.name), storage_options=options)
+            return ibis.memtable(table.to_pyarrow_dataset())
         contract = next(table for table in TABLES if table.name == source.name)
         return ibis.memtable(contract.empty().to_arrow())
 

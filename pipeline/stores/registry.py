@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 MODELS = ("interest_evolution", "collaborative_filter")
+TRAINING_SETS = "training_sets"
+"""The experiment that keeps what was handed out to train on."""
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 REQUIREMENTS = ("torch", "transformers", "safetensors", "polars", "numpy")
@@ -160,6 +162,36 @@ class Registry:
     def add_evidence(self, version: Version, path: Path) -> None:
         """Keep a file beside the model, in place of one of the same name."""
         self._client.log_artifact(version.run_id, str(path))
+
+    def log_training_set(self, dataset: Dataset, digest: str, facts: dict[str, str], manifest: Path) -> str:
+        """Note a training set that was handed out, as a run with one MLflow dataset; once for each digest.
+
+        Args:
+            dataset: its `path` is the file that was written, its `version` is not used.
+            facts: what it was made from, written as tags.
+
+        Returns:
+            The run's id.
+        """
+        import mlflow.data
+        from mlflow.entities import DatasetInput, InputTag
+
+        if self._client.get_experiment_by_name(TRAINING_SETS) is None:
+            with self._lock("prepare"):
+                if self._client.get_experiment_by_name(TRAINING_SETS) is None:
+                    place = f"{self.settings.artifacts_url}/{TRAINING_SETS}"
+                    self._client.create_experiment(TRAINING_SETS, artifact_location=place)
+        experiment = self._experiment(TRAINING_SETS)
+        standing = self._client.search_runs([experiment], f"tags.digest = '{digest}'", max_results=1)
+        if standing:
+            return standing[0].info.run_id
+        run = self._client.create_run(experiment, tags=facts | {"digest": digest}, run_name=dataset.name)
+        data = mlflow.data.from_polars(dataset.sample, source=dataset.path, name=dataset.name, digest=digest[:32])
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run.info.run_id, [DatasetInput(data._to_mlflow_entity(), tags=tags)])
+        self._client.log_artifact(run.info.run_id, str(manifest))
+        self._client.set_terminated(run.info.run_id, "FINISHED")
+        return run.info.run_id
 
     def promote(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
         """Let a version serve from its cutoff on. The champion alias follows only to a newer cutoff."""
