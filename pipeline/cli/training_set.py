@@ -70,7 +70,7 @@ def training_set(
     else:
         console.print(f"{made.manifest.rows:,} rows of {escaped(made.manifest.service)} in {escaped(out)}")
         for view, rows in made.manifest.without_features.items():
-            console.print(f"  {view}: {made.manifest.rows - rows:,} rows have features, {rows:,} had none at their time")
+            console.print(f"  {view}: {made.manifest.rows - rows:,} rows have it, {rows:,} had nothing at their time")
         if made.manifest.reencoded:
             console.print(f"  {made.manifest.reencoded:,} rows carry a vector that knows later data, as you allowed")
         console.print(f"  content {made.manifest.content_hash[:12]}, manifest {escaped(place)}")
