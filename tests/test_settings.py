@@ -15,13 +15,13 @@ def test_the_environment_wins_over_the_file(home, monkeypatch):
 
 def test_an_unknown_setting_is_named(home):
     (home / "settings.toml").write_text("[features]\nsequence_lenght = 50\n")
-    with pytest.raises(BadSetting, match="features.sequence_lenght"):
+    with pytest.raises(BadSetting, match=r"features\.sequence_lenght"):
         Settings.load(home=home)
 
 
 def test_a_value_out_of_range_says_what_fits(home, monkeypatch):
     monkeypatch.setenv("INTEREST_TRAINING__MAX_EPOCHS", "0")
-    with pytest.raises(BadSetting, match="training.max_epochs.*greater than or equal to 1"):
+    with pytest.raises(BadSetting, match=r"training\.max_epochs.*greater than or equal to 1"):
         Settings.load(home=home)
 
 

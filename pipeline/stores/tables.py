@@ -165,8 +165,11 @@ class Lake:
     def _in_order(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.sort([*table.key, "created"] if table.keeps_versions else list(table.key))
 
-    def _write(self, table: Table, frame: pl.DataFrame, condition: str | None, note: dict[str, str] | None) -> Committed:
-        Path(self.url).mkdir(parents=True, exist_ok=True) if "://" not in self.url else None
+    def _write(
+        self, table: Table, frame: pl.DataFrame, condition: str | None, note: dict[str, str] | None
+    ) -> Committed:
+        if "://" not in self.url:
+            Path(self.url).mkdir(parents=True, exist_ok=True)
         options = {
             "mode": "overwrite",
             "partition_by": [PARTITION_COLUMN] if table.daily else None,
@@ -203,7 +206,8 @@ def _check_columns(table: Table, frame: pl.DataFrame) -> None:
         if found[name] != wanted
     ]
     if wrong:
-        raise ContractViolation(f"{table.name} was not written, its columns do not fit the contract: {'; '.join(wrong)}.")
+        facts = "; ".join(wrong)
+        raise ContractViolation(f"{table.name} was not written, its columns do not fit the contract: {facts}.")
 
 
 def _with_corrections(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
