@@ -172,6 +172,15 @@ class Online(Group):
     url: str = Field(default="", description="Redis: `host:port[,password=...]`. SQLite: empty for the home folder.")
 
 
+class Parity(Group):
+    """The daily comparison of what is served with the tables."""
+
+    sample: int = Field(default=200, ge=1, description="Entities of each view that are compared, others every day.")
+    max_differing: float = Field(
+        default=0.01, ge=0, le=1, description="Share of a view's sample that may differ before the comparison fails."
+    )
+
+
 class Stores(Group):
     """Where everything else lives; empty means inside the home folder."""
 
@@ -232,6 +241,7 @@ class Settings(BaseSettings):
     gate: Gate = Gate()
     recommending: Recommending = Recommending()
     online: Online = Online()
+    parity: Parity = Parity()
     stores: Stores = Stores()
     airflow: Airflow = Airflow()
     ports: Ports = Ports()
@@ -258,7 +268,7 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except tomllib.TOMLDecodeError as error:
-            raise BadSetting(f"The settings file is not valid TOML: {error}. Correct the line that it names.") from error
+            raise BadSetting(f"The settings file is not valid TOML: {error}. Correct the line it names.") from error
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
