@@ -148,6 +148,14 @@ def test_a_warm_start_begins_better_than_a_cold_one_and_takes_new_items(tuned, v
     assert np.isfinite(warm.scores(moved, START)[:, FIRST_ITEM:]).all()
 
 
+def test_an_item_that_the_last_version_knew_starts_from_exactly_its_factors(tuned, village):
+    histories, catalogue = village
+    config = replace(SMALL, include_seen=True, max_seconds=1e-9)  # no epoch is begun
+    warm = CollaborativeFilter(config).fit(histories, catalogue, START, validation_start=VALIDATION, previous=tuned)
+    assert torch.equal(warm.model.item_factors[FIRST_ITEM:], tuned.model.item_factors[FIRST_ITEM:])
+    assert torch.equal(warm.model.history_factors[FIRST_ITEM:], tuned.model.history_factors[FIRST_ITEM:])
+
+
 def test_text_gives_an_item_without_events_the_factors_of_its_like(village):
     histories, catalogue = village
     rows = list(zip(catalogue.item_ids, catalogue.titles, catalogue.categories, strict=True))[FIRST_ITEM:]
@@ -263,3 +271,12 @@ def test_the_hybrid_trusts_the_part_that_was_right_and_survives_its_file(tuned, 
         Hybrid.load(tmp_path, {"filter": parts["filter"]})
     lists, _ = top_k(hybrid.scores(train, VALIDATION), 5)
     assert (lists >= FIRST_ITEM).all()
+
+
+def test_the_hybrid_adds_its_parts_by_weight(tuned, village):
+    histories, catalogue = village
+    parts = {"filter": tuned, "popularity": Popularity().fit(histories, catalogue, START)}
+    for name, part in parts.items():
+        alone = Hybrid(parts, dict.fromkeys(parts, 0.0) | {name: 2.0})
+        lists, _ = top_k(alone.scores(histories, START), 10)
+        np.testing.assert_array_equal(lists, top_k(part.scores(histories, START), 10)[0])

@@ -1,0 +1,80 @@
+"""Baselines against their formulas, on a log of three users that fits on a napkin."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
+from pipeline.models.baselines import EASE, ImplicitALS, ItemKNN, Popularity, Popularity30d
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+LONG_AGO, LATELY = START - timedelta(days=90), START - timedelta(days=3)
+CATALOGUE = Catalogue.of([(item, item, []) for item in "abcde"])
+SCRIPTS = ("abba", "bc", "abc")
+"""items of three users; those of the last one are recent"""
+
+
+@pytest.fixture
+def known() -> Histories:
+    items = CATALOGUE.index_of(list("".join(SCRIPTS)))
+    times = [microseconds_of(LATELY if user == 2 else LONG_AGO) for user, script in enumerate(SCRIPTS) for _ in script]
+    return Histories(
+        np.array(["u0", "u1", "u2"], dtype=object),
+        np.cumsum([0, *map(len, SCRIPTS)]).astype(np.int64),
+        items,
+        np.ones(len(items), dtype=np.int16),
+        np.array(times, dtype=np.int64),
+        ("view",),
+    )
+
+
+@pytest.fixture
+def matrix() -> np.ndarray:
+    """[users, real items] 0/1"""
+    return np.array([[item in script for item in "abcde"] for script in SCRIPTS], dtype=np.float64)
+
+
+def order(scores: np.ndarray) -> str:
+    return "".join("abcde"[item] for item in np.argsort(-scores[FIRST_ITEM:], kind="stable"))
+
+
+def test_popularity_counts_events_and_that_of_30_days_the_recent_ones_first(known):
+    assert order(Popularity().fit(known, CATALOGUE, START).scores(known, START)[0]) == "bacde"
+    recent = known.take([2])
+    assert order(Popularity30d().fit(known, CATALOGUE, START).scores(recent, START)[0]) == "bacde"
+    later = Popularity30d().fit(known, CATALOGUE, LONG_AGO + timedelta(days=1)).popularity[FIRST_ITEM:]
+    assert later.argmax() == 1  # b; of everything after that day's window begins
+
+
+def test_ease_is_its_closed_form_with_nothing_on_the_diagonal(known, matrix):
+    seen = matrix[:, :3]  # d and e have no event
+    inverse = np.linalg.inv(seen.T @ seen + 2.0 * np.eye(3))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    model = EASE(regularisation=2.0).fit(known, CATALOGUE, START)
+    scores = model.scores(known, START)[:, FIRST_ITEM:]
+    np.testing.assert_allclose(scores[:, :3], seen @ weights, atol=1e-5)
+    assert (scores[:, 3:] < scores[:, :3].min()).all()
+
+
+def test_ease_of_a_catalogue_that_is_too_large_keeps_the_popular_items(known):
+    model = EASE(regularisation=2.0, max_items=2).fit(known, CATALOGUE, START)
+    assert [CATALOGUE.item_ids[item] for item in model.active] == ["a", "b"]
+
+
+def test_neighbours_are_shrunk_cosines(known, matrix):
+    model = ItemKNN(shrinkage=1.0).fit(known, CATALOGUE, START)
+    found = model.similarity.toarray()[FIRST_ITEM:, FIRST_ITEM:]
+    # a and b: both had by u0 and u2; a by 2 users, b by 3.
+    assert found[0, 1] == pytest.approx(2 / (np.sqrt(6) + 1))
+    np.testing.assert_array_equal(np.diag(found), 0)
+    only = ItemKNN(neighbours=1, shrinkage=1.0).fit(known, CATALOGUE, START).similarity.toarray()
+    # a and c keep b alone; b keeps both, because they are equally near and no order may decide.
+    assert np.count_nonzero(only, axis=1)[FIRST_ITEM:].tolist() == [1, 2, 1, 0, 0]
+
+
+@pytest.mark.parametrize("model", [ItemKNN, EASE, lambda: ImplicitALS(factors=2)])
+def test_a_user_without_a_known_item_gets_popularity(model, known):
+    nobody = known.take([0]).before(LONG_AGO)
+    assert order(model().fit(known, CATALOGUE, START).scores(nobody, START)[0]) == "bacde"
