@@ -1,5 +1,5 @@
 """
-Gives every item a text vector: its title and categories through the language model, whitened, once.
+Gives every item a text vector: its title and categories through the language model, whitened, once; and serves it.
 
 The whitening is fitted on the items of the first run and kept, so vectors of later items lie in the same space.
 Another encoder, or the same one reading another number of tokens, has its own whitening and its own space.
@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.contracts import ITEM_TEXT, ITEMS
 from pipeline.observability import get_logger
 from pipeline.settings import Settings
+from pipeline.stores.feature_store import push_online
 from pipeline.stores.tables import Lake
 
 log = get_logger(__name__)
 
 
 class EmbeddedItems(BaseModel):
-    """How many items have a vector, and how many got it in this run."""
+    """How many items have a vector, how many got it in this run, and how many changed what is served."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,6 +36,7 @@ class EmbeddedItems(BaseModel):
     embedded: int
     version: int | None
     """Of the Delta table; None while there is no item."""
+    pushed: int = 0
 
 
 def embed_items(settings: Settings, known_at: datetime) -> EmbeddedItems:
@@ -44,12 +46,18 @@ def embed_items(settings: Settings, known_at: datetime) -> EmbeddedItems:
 
     Raises:
         BadSetting: `text.encoder` names no model that can be loaded.
+        NotFound: the feature definitions were not applied.
     """
     lake = Lake(settings.lake_url, settings.stores.storage_options)
     place = whitening_path(settings)
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):                # two runs at once would fit two spaces
-        return _embed(lake, place, settings, known_at)
+        result = _embed(lake, place, settings, known_at)
+        # All of the space, not the new ones alone: a run that died before its push is made good by the next one.
+        rows = lake.scan(ITEM_TEXT).filter(pl.col("space_id") == result.space_id).collect()
+        result = result.model_copy(update={"pushed": push_online(settings, ITEM_TEXT.name, rows).accepted})
+    log.info("items embedded", **result.model_dump())
+    return result
 
 
 def whitening_path(settings: Settings) -> Path:
@@ -78,9 +86,7 @@ def _embed(lake: Lake, place: Path, settings: Settings, known_at: datetime) -> E
         schema=ITEM_TEXT.schema,
     )
     committed = lake.overwrite(ITEM_TEXT, pl.concat([standing, rows]))
-    result = EmbeddedItems(space_id=space, items=items.height, embedded=fresh.height, version=committed.version)
-    log.info("items embedded", **result.model_dump())
-    return result
+    return EmbeddedItems(space_id=space, items=items.height, embedded=fresh.height, version=committed.version)
 
 
 def _vectors_of(items: pl.DataFrame, place: Path, settings: Settings) -> tuple[str, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 from pipeline.contracts import ITEM_TEXT, ITEMS
 from pipeline.settings import Settings, Text
 from pipeline.steps.item_text import embed_items, whitening_path
+from pipeline.stores.feature_store import apply_definitions, open_feature_store
 
 SINCE = datetime(2025, 1, 1, tzinfo=UTC)
 TITLES = {
@@ -20,6 +21,11 @@ TITLES = {
 def items(titles: dict[str, str], since: datetime = SINCE) -> pl.DataFrame:
     rows = [(item, title, ["goods"] if item < "e" else [], since) for item, title in titles.items()]
     return pl.DataFrame(rows, schema=ITEMS.schema, orient="row")
+
+
+@pytest.fixture(autouse=True)
+def applied(settings) -> None:
+    apply_definitions(settings)
 
 
 @pytest.fixture
@@ -41,8 +47,20 @@ def test_a_second_run_writes_nothing(lake, settings, known_at, shop):
     first = embed_items(settings, known_at)
     kept = whitening_path(settings).read_bytes()
     second = embed_items(settings, known_at + timedelta(days=1))
-    assert second == first.model_copy(update={"embedded": 0})
+    assert second == first.model_copy(update={"embedded": 0, "pushed": 0})
     assert whitening_path(settings).read_bytes() == kept
+
+
+def test_the_vectors_are_served_also_after_a_run_that_died_before_its_push(lake, settings, known_at, shop):
+    embed_items(settings, known_at)
+    settings.online_path.unlink()
+    apply_definitions(settings)
+    assert embed_items(settings, known_at + timedelta(days=1)).pushed == 8
+    features = ["item_text:vector", "item_text:space_id"]
+    served = open_feature_store(settings).get_online_features(features, [{"item_id": "a"}]).to_dict()
+    (row,) = lake.scan(ITEM_TEXT).filter(pl.col("item_id") == "a").collect().to_dicts()
+    assert served["space_id"] == [row["space_id"]]
+    assert np.allclose(served["vector"][0], row["vector"])
 
 
 def test_a_later_item_joins_the_same_space_and_moves_no_other(lake, settings, known_at, shop):
