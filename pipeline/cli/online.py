@@ -10,7 +10,7 @@ from pipeline.cli.edge import console, print_json, settings_of
 
 
 def online() -> None:
-    """The online store: refill it from the tables.
+    """The online store: refill it from the tables, or compare it with them.
 
     Example: interest online rebuild
     """
@@ -45,4 +45,48 @@ def rebuild(
     return None
 
 
-SUBCOMMANDS = {"rebuild": rebuild}
+def parity(
+    ctx: typer.Context,
+    day: Annotated[
+        str | None, typer.Option(help="The day (UTC) whose sample is compared; yesterday when not given.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object, with the entities that differ.")
+    ] = False,
+) -> None:
+    """Compare a sample of what is served with the newest rows of the tables, value by value.
+
+    The sample is chosen by the hash of day and key. Exit code 3 when more differs than `parity.max_differing` allows.
+
+    Example: interest online parity
+
+    Example: interest online parity --day 1998-04-12 --json
+    """
+    from pipeline.errors import ContractViolation
+    from pipeline.partitions import Day, utc_now
+    from pipeline.steps.online_parity import measure_parity
+
+    now = utc_now()
+    compared = Day.parse(day) if day is not None else Day.of(now).plus(-1)
+    checked = measure_parity(compared, settings_of(ctx), now)
+    if as_json:
+        print_json(checked)
+    else:
+        for view in checked.views:
+            console.print(
+                f"{view.view}: {view.equal:,} of {view.sampled:,} equal, {view.mismatched:,} mismatched, "
+                f"{view.missing:,} missing, {view.extra:,} extra"
+            )
+            if view.largest_edit_distance is not None:
+                console.print(f"  largest edit distance of a sequence: {view.largest_edit_distance:.2f}")
+            if view.least_cosine is not None:
+                console.print(f"  least cosine of a vector: {view.least_cosine:.4f}")
+        console.print(f"the sample of {checked.day} compared in {checked.seconds:.1f} s")
+    if checked.failures:
+        raise ContractViolation(
+            f"The online store differs from the tables: {'; '.join(checked.failures)}. "
+            "`interest online rebuild` repairs what is missing or old."
+        )
+
+
+SUBCOMMANDS = {"rebuild": rebuild, "parity": parity}

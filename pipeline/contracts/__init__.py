@@ -4,6 +4,7 @@ from pipeline.contracts.behavior_events import BEHAVIOR_EVENTS, MAX_ID_LENGTH, Q
 from pipeline.contracts.interest_windows import INTEREST_WINDOWS, WINDOW_DAYS
 from pipeline.contracts.items import ITEM_TEXT, ITEMS, UNCATEGORISED, UNKNOWN_TITLE
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
+from pipeline.contracts.online_parity import ONLINE_PARITY
 from pipeline.contracts.recommendations import RECOMMENDATIONS
 from pipeline.contracts.sequence_features import SEQUENCE_FEATURES
 from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table, duration_of
@@ -17,6 +18,7 @@ TABLES = (
     INTEREST_WINDOWS,
     LONG_TERM_INTEREST,
     RECOMMENDATIONS,
+    ONLINE_PARITY,
 )
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "ITEM_TEXT",
     "LONG_TERM_INTEREST",
     "MAX_ID_LENGTH",
+    "ONLINE_PARITY",
     "PARTITION_COLUMN",
     "QUARANTINED_EVENTS",
     "RECOMMENDATIONS",

@@ -154,8 +154,11 @@ def prepare_online(settings: Settings) -> None:
 
 
 def keys_of_views(settings: Settings) -> dict[str, str]:
-    """By applied view, the column that names the entity it is about."""
-    views = open_feature_store(settings).list_feature_views(allow_cache=True)
+    """By applied view, the column that names the entity it is about; empty where nothing is applied."""
+    try:
+        views = open_feature_store(settings).list_feature_views(allow_cache=True)
+    except FileNotFoundError:
+        return {}
     return {view.name: view.join_keys[0] for view in sorted(views, key=lambda view: view.name)}
 
 

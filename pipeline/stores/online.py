@@ -24,8 +24,14 @@ from typing import Any, Literal
 from pipeline.stores import quick_feast  # noqa: F401  isort: skip
 
 from feast import Entity, FeatureView, RepoConfig
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import _mmh3, _redis_key, compute_table_id, compute_versioned_name
+from feast.infra.key_encoding_utils import deserialize_entity_key, serialize_entity_key
+from feast.infra.online_stores.helpers import (
+    _mmh3,
+    _redis_key,
+    _redis_key_prefix,
+    compute_table_id,
+    compute_versioned_name,
+)
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -42,6 +48,7 @@ Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 BUSY_TIMEOUT_S = 60.0
 ROWS_A_TRANSACTION = 1000
 KEYS_A_QUERY = 10_000
+KEYS_A_SCAN = 1000
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,13 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
             newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {clocks}").fetchone()[0]
         return time_of(newest) if newest is not None else None
 
+    def keys(self, config: RepoConfig, view: FeatureView) -> Iterator[EntityKey]:
+        """Every entity that has a row in a view."""
+        _, clocks = _tables(config, view)
+        with _answering(sqlite3.Error):
+            for (key,) in self._get_conn(config).execute(f"SELECT entity_key FROM {clocks}"):
+                yield deserialize_entity_key(key, config.entity_key_serialization_version)
+
     def update(
         self,
         config: RepoConfig,
@@ -313,12 +327,40 @@ class FencedRedisOnlineStore(RedisOnlineStore):
             digits = self._get_client(config.online_store).get(_newest_key(config, _view_name(config, view)))
         return time_of(int(digits[:20]) - FAR_PAST) if digits else None
 
+    def keys(self, config: RepoConfig, view: FeatureView) -> Iterator[EntityKey]:
+        """Every entity that has a row in a view. Walks all keys of the server, without holding it up."""
+        client, clock, project = self._get_client(config.online_store), _clock_of(config, view), config.project.encode()
+        with _answering(RedisError):
+            for part in _in_batches(client.scan_iter(_all_keys(config, view), count=KEYS_A_SCAN), KEYS_A_SCAN):
+                with client.pipeline(transaction=False) as pipe:
+                    for key in part:
+                        pipe.hexists(key, clock)
+                    present = pipe.execute()
+                for key, is_there in zip(part, present, strict=True):
+                    if is_there:
+                        serialized = key.removesuffix(project)
+                        yield deserialize_entity_key(serialized, config.entity_key_serialization_version)
+
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
         super().delete_table(config, table)
         client, name = self._get_client(config.online_store), _view_name(config, table)
-        for key in client.scan_iter(b"*" + config.project.encode()):
+        for key in client.scan_iter(_all_keys(config, table), count=KEYS_A_SCAN):
             client.hdel(key, f"_clock:{name}")
         client.delete(_newest_key(config, name))
+
+
+def _all_keys(config: RepoConfig, view: FeatureView) -> bytes:
+    """The pattern of the hashes of a view's kind of entity, and of nothing else that the server holds."""
+    return _redis_key_prefix(view.join_keys) + b"*" + config.project.encode()
+
+
+def _clock_of(config: RepoConfig, view: FeatureView) -> str:
+    return f"_clock:{_view_name(config, view)}"
+
+
+def _in_batches(keys: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    while part := list(itertools.islice(keys, size)):
+        yield part
 
 
 def _view_name(config: RepoConfig, view: FeatureView) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 REPO = Path(__file__).parents[2]
 OUTLINE = Path(__file__).with_name("outline.txt")
-DAILY = {"behavior_logs", "sequence_features", "long_term_interest", "recommendations"}
+DAILY = {"behavior_logs", "sequence_features", "long_term_interest", "recommendations", "online_parity"}
 WEEKLY = {"interest_evolution", "collaborative_filter"}
 
 
