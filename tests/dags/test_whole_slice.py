@@ -16,14 +16,18 @@ from pipeline.stack.embedded import start_airflow
 from pipeline.stack.restate import DAILY, WEEKLY, restate
 from pipeline.stack.sample import fetch_sample
 
-FIRST, HISTORY_ENDS, WEEK = Day.parse("1998-02-02"), Day.parse("1998-04-12"), Week.of(Day.parse("1998-04-13"))
-ITEMS = 200
+FIRST, HISTORY_ENDS, WEEK = Day.parse("1998-03-02"), Day.parse("1998-04-12"), Week.of(Day.parse("1998-04-13"))
+ITEMS = 120
 
 SETTINGS = """
 [quality]
 unexpected_empty_day = "publish"
 [evaluation]
+test_days = 7
+validation_days = 7
 bootstrap_samples = 100
+[gate]
+beats_popularity = false
 [training]
 max_epochs = 2
 [training.model]
@@ -45,7 +49,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def log(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Ten weeks of the two hundred most popular films of MovieLens 100K, as they were published."""
+    """Seven weeks of the most popular films of MovieLens 100K, as they were published."""
     try:
         sample = fetch_sample(Settings.load(home=Path(pytestconfig.cache.mkdir("movielens"))))
     except EngineFailure as failure:
@@ -54,9 +58,12 @@ def log(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
     time = pl.col("timestamp:float")
     recent = events.filter(time >= FIRST.start.timestamp(), time < WEEK.end.timestamp())
     popular = recent["item_id:token"].value_counts().top_k(ITEMS, by="count")["item_id:token"]
-    events_file = tmp_path_factory.mktemp("log") / "ml-100k.inter"
-    recent.filter(pl.col("item_id:token").is_in(popular.implode())).write_csv(events_file, separator="\t")
-    return events_file, sample.items
+    folder = tmp_path_factory.mktemp("log")
+    recent.filter(pl.col("item_id:token").is_in(popular.implode())).write_csv(folder / "slice.inter", separator="\t")
+    head, *items = sample.items.read_text().splitlines()
+    kept = [line for line in items if int(line.split("\t")[0]) in set(popular)]
+    (folder / "slice.item").write_text("\n".join([head, *kept]) + "\n")
+    return folder / "slice.inter", folder / "slice.item"
 
 
 @pytest.fixture(scope="module")
