@@ -112,9 +112,9 @@ class Training(Group):
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto` takes a GPU where there is one.")
     seed: int = Field(default=7, ge=0, description="The seed of everything random.")
-    max_epochs: int = Field(default=40, ge=1, description="The most epochs of the interest model.")
+    max_epochs: int = Field(default=10, ge=1, description="The most epochs of the interest model.")
     patience: int = Field(default=4, ge=1, description="Epochs without a better validation score before it stops.")
-    max_seconds: float = Field(default=150.0, gt=0, description="Seconds after which no new epoch is begun.")
+    max_seconds: float = Field(default=300.0, gt=0, description="Seconds after which no new epoch is begun.")
     model: dict[str, object] = Field(
         default={}, description="Fields of the interest model's configuration to change in the next training."
     )
