@@ -9,6 +9,7 @@ The `interest` command. Every command lives in a file of its own and is imported
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -72,6 +73,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:
         try:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped again
             return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("error: interrupted.", err=True)

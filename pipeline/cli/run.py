@@ -91,12 +91,13 @@ def _train_first_models(settings: Settings, timings: Timings) -> bool:
         (collaborative_filter.train_collaborative_filter, collaborative_filter.gate_collaborative_filter),
     ):
         name = train.__module__.rpartition(".")[2]
-        console.print(f"training {name} on data before {as_of.date()}")
+        console.print(f"{name}, trained on data before {as_of.date()}")
         with timings.stage(f"first {name}: train and evaluate"):
             trained = train(as_of, settings, utc_now())
         with timings.stage(f"first {name}: gate"):
             outcome = gate(as_of, settings, utc_now())
-        console.print(f"  version {trained.version}: {'promoted' if outcome.promoted else 'held'}")
+        before = " was there before" if trained.was_registered else ""
+        console.print(f"  version {trained.version}{before}: {'promoted' if outcome.promoted else 'held'}")
         is_new = is_new or not trained.was_registered
     return is_new
 
