@@ -150,8 +150,10 @@ def _sentence(outcome: RuleOutcome, rule: GateRule, confidence: float) -> str:
     verdict = ("passed" if outcome.passed else "failed") if outcome.enforced else "not enforced"
     needs = "" if outcome.enforced else f"; {rule.min_users} users are needed"
     of = "mean" if rule.evidence == "mean" else "interval"
+    # A resample in which the opponent scores 0 has no relative change: the interval is open at that end.
+    high = f"{outcome.high:+.1%}" if math.isfinite(outcome.high) else "no upper bound"
     return (
         f"{verdict}: {name} ({outcome.users} users) {outcome.challenger:.4f} v {outcome.opponent} "
-        f"{outcome.champion:.4f}, {outcome.change:+.1%} [{outcome.low:+.1%}, {outcome.high:+.1%}] at {confidence:.0%}; "
+        f"{outcome.champion:.4f}, {outcome.change:+.1%} [{outcome.low:+.1%}, {high}] at {confidence:.0%}; "
         f"the {of} may drop by {rule.max_drop:.0%}{needs}"
     )
