@@ -11,7 +11,8 @@ from time import perf_counter
 
 from pipeline.evaluation.comparison import compare
 from pipeline.models.baselines import baselines
-from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.recommender import Recommender
 from pipeline.models.translation import recommender_in
 from pipeline.observability import get_logger
@@ -107,7 +108,7 @@ def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
         data.split.validation(data.histories),
         data.catalogue,
         vectors,
-        InterestEvolutionConfig(text_space_id=text_space, **chosen.model),
+        InterestEvolutionConfig.changed({"text_space_id": text_space, **chosen.model}),
         TrainingRun(
             seed=chosen.seed,
             device=chosen.device,

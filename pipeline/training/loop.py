@@ -14,7 +14,8 @@ from torch import Tensor
 from pipeline.evaluation.metrics import ndcg_at_k
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 from pipeline.features.training_rows import build_training_rows
-from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.recommender import new_events, top_k
 from pipeline.training.batches import RowBatches
 from pipeline.training.device import choose_device

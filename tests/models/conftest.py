@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
-from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.interest_evolution import InterestEvolutionModel
 
 HOUR = 3_600_000_000
 LENGTHS = (0, 1, 2, 3, 7, 8, 9, 12, 30, 5)

@@ -11,7 +11,8 @@ import torch
 from pipeline.errors import BadSetting, UnsafeModel
 from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue, Histories
 from pipeline.models.encoders import gap_buckets, gaps_before
-from pipeline.models.interest_evolution import InterestEvolutionConfig, InterestEvolutionModel
+from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.losses import LossBalance, item_cross_entropy, mix_cross_entropy, sampled_cross_entropy
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
-from pipeline.models.interest_evolution import InterestEvolutionConfig
+from pipeline.models.interest_config import InterestEvolutionConfig
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = {

@@ -17,7 +17,7 @@ import torch
 
 from pipeline.errors import BadSetting
 from pipeline.features.histories import FIRST_ITEM, UNKNOWN
-from pipeline.models.interest_evolution import InterestEvolutionConfig
+from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.training.device import choose_device
 from pipeline.training.epochs import TrainingRun, fit_epochs, learning_rate_at
 from pipeline.training.loop import train_interest_model
