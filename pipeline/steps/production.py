@@ -42,7 +42,7 @@ def check_settings_file(file: Path) -> Diagnosis:
         findings.append(_postgres(name, url))
     findings += [_registry_server(settings), _bucket("stores.lake", settings.stores.lake)]
     findings += [_bucket("stores.artifacts", settings.stores.artifacts), _commits(settings), _landing(settings)]
-    findings += [_redis(settings), *_executor(settings), *_secrets(settings)]
+    findings += [_redis(settings), *_executor(settings), *_schedule(settings), *_secrets(settings)]
     return Diagnosis(subject=str(file), findings=tuple(findings))
 
 
@@ -131,6 +131,13 @@ def _redis(settings: Settings) -> Finding:
             "online.url", "not an address", "host:port, then ,ssl=true and the like", "Set online.url in the file."
         )
     return fine("online", f"redis at {settings.online.url.split(',')[0]}")
+
+
+def _schedule(settings: Settings) -> Iterator[Finding]:
+    if settings.airflow.scheduled:
+        yield fine("airflow.scheduled", "true")
+    else:
+        yield error("airflow.scheduled", "false", "true", "Set airflow.scheduled, or no day starts by itself.")
 
 
 def _executor(settings: Settings) -> Iterator[Finding]:

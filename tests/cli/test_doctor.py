@@ -230,6 +230,7 @@ def test_the_production_file_is_accepted(interest):
 @pytest.mark.parametrize(
     ("was", "now", "check", "said"),
     [
+        ("scheduled = true", "scheduled = false", "airflow.scheduled", "false"),
         ('profile = "production"', 'profile = "embedded"', "profile", "embedded"),
         ('profile = "production"', 'profle = "production"', "settings", "`profle`"),
         ("parallelism = 32", 'parallelism = "many"', "settings", "`airflow.parallelism`"),
