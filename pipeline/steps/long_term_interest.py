@@ -12,19 +12,21 @@ from datetime import datetime
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import LONG_TERM_INTEREST, SEQUENCE_FEATURES
+from pipeline.contracts import LONG_TERM_INTEREST
 from pipeline.features.histories import Histories
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.observability import get_logger
 from pipeline.partitions import Day
-from pipeline.serving.releases import load_interest, newest_sequences
+from pipeline.serving.releases import load_interest
 from pipeline.settings import Settings
 from pipeline.steps.serving_days import (
     NO_MODEL_YET,
     Timeline,
     days_behind_their_sequences,
     days_of_another_version,
+    facts_of_version,
     is_for_everyone,
+    sequences_to_serve,
     skip_day,
     write_day,
 )
@@ -97,10 +99,7 @@ class _Embedding:
             log.info("no users embedded", partition=day.key, reason=NO_MODEL_YET)
             return EmbeddedUsers(day=day.key, state=NO_MODEL_YET)
         everyone = everyone or is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
-        if everyone:
-            sequences = newest_sequences(self.lake, day)
-        else:
-            sequences = self.lake.current(SEQUENCE_FEATURES, day, day).collect()
+        sequences = sequences_to_serve(self.lake, day, everyone)
         rows = self.encode(sequences, version, day)
         details = {"model_version": version.number, "space_id": version.space_id, "everyone": everyone}
         committed = write_day(self.lake, self.ledger, LONG_TERM_INTEREST, day, rows, details, self.known_at)
@@ -128,13 +127,6 @@ class _Embedding:
         model = self.model(version)
         histories = Histories.from_sequences(sequences, model.catalogue, model.config.event_types)
         vectors = model.encode(histories)
-        facts = {
-            "space_id": version.space_id,
-            "model_version": version.number,
-            "model_cutoff": version.model_cutoff,
-            "event_timestamp": day.as_of,
-            "created": self.known_at,
-        }
         schema = LONG_TERM_INTEREST.schema
         return pl.DataFrame(
             {"user_id": histories.user_ids.tolist(), "vector": vectors},
@@ -142,7 +134,7 @@ class _Embedding:
         ).select(
             "user_id",
             pl.col("vector").cast(schema["vector"]),
-            *(pl.lit(value).cast(schema[name]).alias(name) for name, value in facts.items()),
+            *facts_of_version(LONG_TERM_INTEREST, version, day, self.known_at),
         )
 
     def model(self, version: Version) -> InterestEvolutionModel:

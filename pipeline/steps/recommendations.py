@@ -12,18 +12,20 @@ from datetime import datetime
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import RECOMMENDATIONS, SEQUENCE_FEATURES
+from pipeline.contracts import RECOMMENDATIONS
 from pipeline.models.release import Release
 from pipeline.observability import get_logger
 from pipeline.partitions import Day
-from pipeline.serving.releases import load_release, newest_sequences, ranked_lists
+from pipeline.serving.releases import load_release, ranked_lists
 from pipeline.settings import Settings
 from pipeline.steps.serving_days import (
     NO_MODEL_YET,
     Timeline,
     days_behind_their_sequences,
     days_of_another_version,
+    facts_of_version,
     is_for_everyone,
+    sequences_to_serve,
     skip_day,
     write_day,
 )
@@ -97,10 +99,7 @@ class _Ranking:
             log.info("no items recommended", partition=day.key, reason=NO_MODEL_YET)
             return RecommendedItems(day=day.key, state=NO_MODEL_YET)
         everyone = is_for_everyone(self.ledger, RECOMMENDATIONS, day, is_new)
-        if everyone:
-            sequences = newest_sequences(self.lake, day)
-        else:
-            sequences = self.lake.current(SEQUENCE_FEATURES, day, day).collect()
+        sequences = sequences_to_serve(self.lake, day, everyone)
         rows = self.rank(sequences, version, day)
         interest_version = int(version.tags["interest_version"])
         details = {
@@ -137,17 +136,9 @@ class _Ranking:
         lists = ranked_lists(
             self.releases[version.number], sequences, chosen.depth, self.lake, day, chosen.include_seen
         )
-        facts = {
-            "space_id": version.space_id,
-            "model_version": version.number,
-            "model_cutoff": version.model_cutoff,
-            "event_timestamp": day.as_of,
-            "created": self.known_at,
-        }
-        schema = RECOMMENDATIONS.schema
         return lists.select(
             "user_id",
             "item_ids",
             "scores",
-            *(pl.lit(value).cast(schema[name]).alias(name) for name, value in facts.items()),
+            *facts_of_version(RECOMMENDATIONS, version, day, self.known_at),
         )

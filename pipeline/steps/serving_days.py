@@ -15,6 +15,7 @@ import polars as pl
 
 from pipeline.contracts import SEQUENCE_FEATURES, Table
 from pipeline.partitions import Day, run_key_of
+from pipeline.serving.releases import newest_sequences
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
@@ -50,6 +51,23 @@ def is_for_everyone(ledger: Ledger, table: Table, day: Day, is_new: bool) -> boo
     """
     line = ledger.partition(table.name, day.key)
     return is_new or bool(line and line.details.get("everyone"))
+
+
+def sequences_to_serve(lake: Lake, day: Day, everyone: bool) -> pl.DataFrame:
+    """The sequences of the users active on a day, or the newest one of everybody."""
+    return newest_sequences(lake, day) if everyone else lake.current(SEQUENCE_FEATURES, day, day).collect()
+
+
+def facts_of_version(table: Table, version: Version, day: Day, known_at: datetime) -> list[pl.Expr]:
+    """The columns that say by which version, of which space, and when a row was made."""
+    facts = {
+        "space_id": version.space_id,
+        "model_version": version.number,
+        "model_cutoff": version.model_cutoff,
+        "event_timestamp": day.as_of,
+        "created": known_at,
+    }
+    return [pl.lit(value).cast(table.schema[name]).alias(name) for name, value in facts.items()]
 
 
 def write_day(
