@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
 from pipeline.models.interest_config import InterestEvolutionConfig
@@ -14,6 +15,15 @@ SMALL = {
     "dim": 16, "layers": 1, "heads": 2, "feed_forward": 32, "dropout": 0.1, "history_length": 12,
     "tokens_a_batch": 64, "warmup_steps": 5, "learning_rate": 0.01, "batches_an_epoch": 20,
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums of floats depend on how many threads share them, and runs of several processes are compared here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
