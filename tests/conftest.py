@@ -33,7 +33,7 @@ def settings(home: Path) -> Settings:
 def lake(settings: Settings):
     from pipeline.stores.tables import Lake
 
-    return Lake(settings.lake_url)
+    return Lake.of(settings)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def planted_home(planted_log, registry_database: Path, tmp_path_factory: pytest.
     Ledger(settings.ledger_url).migrate()
     events, items = planted_log
     first, last = Day.of(events["event_time"].min()), Day.of(events["event_time"].max())
-    lake = Lake(settings.lake_url)
+    lake = Lake.of(settings)
     dated = events.with_columns(pl.col("event_time").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
     lake.replace_range(BEHAVIOR_EVENTS, first, last, dated)
     lake.overwrite(ITEMS, items)

@@ -114,7 +114,7 @@ def _print_one_user(settings: Settings) -> list[str]:
     from pipeline.serving.recommend import recommend, titles_of
     from pipeline.stores.tables import Lake
 
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     days = lake.days(RECOMMENDATIONS)
     if not days:
         return ["No user has recommendations."]

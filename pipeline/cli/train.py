@@ -74,7 +74,7 @@ def _newest(settings: Settings) -> Day:
     from pipeline.errors import NotFound
     from pipeline.stores.tables import Lake
 
-    days = Lake(settings.lake_url, settings.stores.storage_options).days(BEHAVIOR_EVENTS)
+    days = Lake.of(settings).days(BEHAVIOR_EVENTS)
     if not days:
         raise NotFound("No event has been published, so there is nothing to train on. Run `interest load` first.")
     return days[-1]

@@ -118,7 +118,7 @@ def recommend(
     from pipeline.features.histories import FIRST_ITEM
     from pipeline.serving.releases import load_release, newest_sequences, ranked_lists
 
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     registry = Registry(settings)
     version = registry.champion("collaborative_filter", as_of.start if as_of else now)
     sequences = newest_sequences(lake, as_of, users)
@@ -160,7 +160,7 @@ def recommend(
 
 def titles_of(settings: Settings, item_ids: Sequence[str]) -> dict[str, str]:
     """The newest title of each item that has one."""
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     wanted = pl.LazyFrame({"item_id": list(set(item_ids))}, {"item_id": pl.String})
     rows = lake.scan(ITEMS).join(wanted, on="item_id", how="semi").sort("item_id", "valid_from")
     return dict(rows.select("item_id", "title").unique("item_id", keep="last").collect().iter_rows())

@@ -98,7 +98,7 @@ def training_set(
     store = open_feature_store(settings)
     found = service_named(store, service)
     wanted = _checked(entity_df, found)
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     tables = {table.name: table for table in TABLES}
     used = {projection.name: tables[projection.name] for projection in found.feature_view_projections}
     pinned = dict(versions) if versions is not None else {name: lake.version(table) for name, table in used.items()}

@@ -79,7 +79,7 @@ def replay_quarantine(day: Day, settings: Settings, known_at: datetime) -> Publi
     The landing files are read again where they are still there; otherwise the rows kept in quarantine are.
     Raises NotFound when nothing is quarantined, else as `publish_events`.
     """
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     if lake.read(QUARANTINED_EVENTS, day).is_empty():
         raise NotFound(f"{QUARANTINED_EVENTS.name} {day}: nothing is quarantined, so there is nothing to replay.")
     if Landing(settings.landing_path).files(day):
@@ -103,7 +103,7 @@ def _publish(
     days: Sequence[Day], delivery: Delivery, settings: Settings, known_at: datetime, run_key: str
 ) -> tuple[list[PublishedEvents], Refused]:
     """The days that passed, as written, and why the others did not."""
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     failed: Refused = dict(delivery.refused)
     present = [day for day in days if day.key not in failed]
     outcomes: list[PublishedEvents] = []

@@ -47,7 +47,7 @@ def check_home(settings: Settings, known_at: datetime, repair: bool = False) -> 
 
 
 def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     for table in TABLES:
         if not lake.exists(table):
             continue
@@ -77,7 +77,7 @@ def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     holds_rows = any(lake.exists(table) for table in TABLES)
     if damage := _damage_of(settings):
         yield error("ledger", f"damaged: {damage}", "a whole database", f"Rebuild it from the tables: {REPAIR}")

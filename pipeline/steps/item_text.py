@@ -48,7 +48,7 @@ def embed_items(settings: Settings, known_at: datetime) -> EmbeddedItems:
         BadSetting: `text.encoder` names no model that can be loaded.
         NotFound: the feature definitions were not applied.
     """
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     place = whitening_path(settings)
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):                # two runs at once would fit two spaces

@@ -65,7 +65,7 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
 
     Nothing else may write meanwhile. Raises EngineFailure when a store does not answer.
     """
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     ledger = Ledger(settings.ledger_url)
     ledger.migrate()
     partitions, bare = 0, 0

@@ -158,7 +158,7 @@ def _write_items(
         arriving = items_from_events(landed.rows, landed.moments, landed.titles)
     else:
         arriving = ITEMS.empty()
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     standing = lake.scan(ITEMS).collect()
     committed = lake.overwrite(ITEMS, merged_items(standing, arriving))
     return committed.version, committed.rows, committed.changed

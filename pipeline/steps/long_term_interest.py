@@ -87,7 +87,7 @@ class _Embedding:
 
     def __init__(self, settings: Settings, known_at: datetime):
         self.settings, self.known_at = settings, known_at
-        self.lake = Lake(settings.lake_url, settings.stores.storage_options)
+        self.lake = Lake.of(settings)
         self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
         self.timeline = Timeline.of(self.registry, MODEL)
         self.models: dict[int, InterestEvolutionModel] = {}

@@ -68,7 +68,7 @@ def measure_parity(day: Day, settings: Settings, known_at: datetime) -> CheckedP
     from pipeline.stores.feature_store import keys_of_views
 
     began = time.perf_counter()
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     tables = {table.name: table for table in TABLES}
     keys = keys_of_views(settings)
     if not keys:

@@ -65,7 +65,7 @@ def rebuild_online(as_of: Day, settings: Settings) -> RebuiltOnline:
     began = time.perf_counter()
     apply_definitions(settings)
     prepare_online(settings)
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     tables = {table.name: table for table in TABLES}
     views = []
     for view, key in keys_of_views(settings).items():

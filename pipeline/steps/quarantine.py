@@ -41,7 +41,7 @@ class Refusals(BaseModel):
 
 def read_refusals(day: Day, settings: Settings, examples: int) -> Refusals:
     """Every reason for which rows of `day` stand in quarantine, with at most `examples` rows each."""
-    rows = Lake(settings.lake_url, settings.stores.storage_options).read(QUARANTINED_EVENTS, day)
+    rows = Lake.of(settings).read(QUARANTINED_EVENTS, day)
     found = []
     for (reason,), group in rows.group_by(["reason"], maintain_order=True):
         shown = group.sort("source_file", "source_row").head(examples)

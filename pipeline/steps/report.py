@@ -83,7 +83,7 @@ def write_report(settings: Settings, known_at: datetime, out: Path | None = None
 
 def collect_facts(settings: Settings, known_at: datetime) -> Report:
     """Every fact that the page shows; what does not exist yet is absent, not an error."""
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     ledger = Ledger(settings.ledger_url)
     is_begun = ledger.revisions()[0] is not None
     days = [quality_of(record) for record in ledger.partitions(BEHAVIOR_EVENTS.name)] if is_begun else []

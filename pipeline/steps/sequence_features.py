@@ -92,7 +92,7 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
         LogsMissing: no event was ever published. Worth a retry.
     """
     days = list(days_between(first, last))
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     if not lake.exists(BEHAVIOR_EVENTS):
         raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
     definitions: dict[Table, Extend] = {
@@ -133,7 +133,7 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
     # Imported here: Feast takes seconds to load, and building needs none of it.
     from pipeline.stores.feature_store import push_online
 
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     pushed = []
     for table in (SEQUENCE_FEATURES, INTEREST_WINDOWS):
         users = lake.scan(table, first, last or first).select("user_id").unique()

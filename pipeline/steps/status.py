@@ -101,7 +101,7 @@ def read_status(settings: Settings, known_at: datetime) -> Status:
     """
     ledger = Ledger(settings.ledger_url)
     records = ledger.partitions() if ledger.revisions()[0] is not None else []
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     return Status(
         home=str(settings.place("")),
         known_at=known_at,

@@ -92,7 +92,7 @@ def read_training_data(as_of: datetime, settings: Settings) -> TrainingData:
     """
     rules = settings.evaluation
     split = TimeSplit.of(as_of, rules.test_days, rules.validation_days)
-    lake = Lake(settings.lake_url, settings.stores.storage_options)
+    lake = Lake.of(settings)
     tables = (BEHAVIOR_EVENTS, ITEMS, ITEM_TEXT)
     versions = {table.name: number for table in tables if (number := lake.version(table)) is not None}
     last = Day.of(as_of - timedelta(microseconds=1))

@@ -20,6 +20,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from pipeline.contracts import PARTITION_COLUMN, Table
 from pipeline.errors import ContractViolation, EngineFailure
 from pipeline.partitions import Day
+from pipeline.settings import Settings
 
 COMMIT_TRIES = 8
 DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
@@ -52,6 +53,11 @@ class Lake:
     def __init__(self, url: str, storage_options: dict[str, str] | None = None):
         self.url = url.rstrip("/")
         self.storage_options = storage_options or {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Lake:
+        """The lake that the settings name."""
+        return cls(settings.lake_url, settings.stores.storage_options)
 
     def path(self, table: Table) -> str:
         return f"{self.url}/{table.name}"

@@ -134,7 +134,7 @@ def windows_of(day: Day, mix: dict[str, float], events: int) -> pl.DataFrame:
 def written_home(tmp_path_factory) -> Path:
     """Eight days of logs with a hostile row each, the catalogue, one user whose interest moved. Not to be changed."""
     settings = Settings.load(home=tmp_path_factory.mktemp("written"))
-    lake, ledger = Lake(settings.lake_url), Ledger(settings.ledger_url)
+    lake, ledger = Lake.of(settings), Ledger(settings.ledger_url)
     ledger.migrate()
     items = [
         {"item_id": item, "title": HOSTILE, "categories": [category], "valid_from": datetime(2020, 1, 1, tzinfo=UTC)}
@@ -156,4 +156,4 @@ def written_home(tmp_path_factory) -> Path:
 def filled(written_home: Path, settings: Settings) -> Lake:
     """The written home, copied, so that a test may break it."""
     shutil.copytree(written_home, settings.home, dirs_exist_ok=True)
-    return Lake(settings.lake_url)
+    return Lake.of(settings)

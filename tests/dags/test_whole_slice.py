@@ -109,7 +109,7 @@ def versions(settings: Settings) -> dict[str, int | None]:
     from pipeline.contracts import TABLES
     from pipeline.stores.tables import Lake
 
-    lake = Lake(settings.lake_url)
+    lake = Lake.of(settings)
     return {table.name: lake.version(table) for table in TABLES}
 
 
@@ -150,7 +150,7 @@ def test_a_user_of_the_week_is_served(settings, restated):
     from pipeline.serving.recommend import recommend
     from pipeline.stores.tables import Lake
 
-    user = Lake(settings.lake_url).read(LONG_TERM_INTEREST, WEEK.days[-1])["user_id"][0]
+    user = Lake.of(settings).read(LONG_TERM_INTEREST, WEEK.days[-1])["user_id"][0]
     assert look_up(settings, user, "ranking_v1", utc_now()).status == "stale"  # the log is old
     assert recommend(settings, [user], 5, utc_now()).rows.height == 5
 

@@ -27,7 +27,7 @@ def home_with_a_correction(tmp_path_factory) -> Settings:
     settings = Settings.load(home=tmp_path_factory.mktemp("home"))
     apply_definitions(settings)
     Ledger(settings.ledger_url).migrate()
-    lake = Lake(settings.lake_url)
+    lake = Lake.of(settings)
     lake.overwrite(ITEMS, pl.DataFrame([("i1", "one", ["books"], FIRST.start)], schema=ITEMS.schema, orient="row"))
     publish(lake, FIRST, "i1")
     publish(lake, SECOND, "i2")

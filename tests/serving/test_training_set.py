@@ -55,7 +55,7 @@ def home(tmp_path_factory, registry_database: Path) -> Path:
     apply_definitions(settings)
     settings.place("mlflow").mkdir()
     shutil.copy(registry_database, settings.place("mlflow/mlflow.db"))
-    lake = Lake(settings.lake_url)
+    lake = Lake.of(settings)
     lake.replace(SEQUENCE_FEATURES, FIRST, sequences(FIRST, FIRST.end + ON_TIME, anna=["i1"], ben=["i7"]))
     lake.replace(SEQUENCE_FEATURES, SECOND, sequences(SECOND, SECOND.end + ON_TIME, anna=["i1", "i2"]))
     lake.replace(SEQUENCE_FEATURES, FIRST, sequences(FIRST, CORRECTED_AT, anna=["i1", "i3"], ben=["i7"]))

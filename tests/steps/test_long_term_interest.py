@@ -25,7 +25,7 @@ def first_day(planted_start) -> Day:
 
 
 def current(settings, day: Day) -> pl.DataFrame:
-    rows = Lake(settings.lake_url).current(LONG_TERM_INTEREST, day, day)
+    rows = Lake.of(settings).current(LONG_TERM_INTEREST, day, day)
     return rows.drop("created").sort("user_id").collect()
 
 

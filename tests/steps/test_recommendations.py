@@ -20,7 +20,7 @@ def first_day(planted_start) -> Day:
 
 
 def seen_by(settings, day: Day) -> dict[str, set[str]]:
-    events = Lake(settings.lake_url).scan(BEHAVIOR_EVENTS, None, day).group_by("user_id").agg("item_id").collect()
+    events = Lake.of(settings).scan(BEHAVIOR_EVENTS, None, day).group_by("user_id").agg("item_id").collect()
     return {user: set(items) for user, items in events.iter_rows()}
 
 
