@@ -28,12 +28,12 @@ from feast.errors import FeatureViewNotFoundException, ProjectNotFoundException,
 from feast.feature_view import DUMMY_ENTITY
 from feast.project import Project
 from feast.repo_contents import RepoContents
-from feast.utils import _convert_arrow_to_proto
 
 from pipeline.contracts import TABLES, Table
 from pipeline.errors import ContractViolation, EngineFailure, NotFound
 from pipeline.settings import Settings
 from pipeline.stores.declarations import CREATED, EVENT_TIME, declared_with
+from pipeline.stores.encoding import encode_rows
 from pipeline.stores.locks import alone
 from pipeline.stores.online import Fenced
 from pipeline.stores.pushed import PushedRows
@@ -125,15 +125,20 @@ def push_online(settings: Settings, view: str, frame: pl.DataFrame) -> PushedRow
         known = ", ".join(sorted(found.name for found in store.list_feature_views(allow_cache=True)))
         raise NotFound(f"Feature view {view!r} is not applied (applied: {known or 'none'}). Nothing was pushed.")
     _check(table, frame)
-    keys = {column.name: column.dtype.to_value_type() for column in feature_view.entity_columns}
-    newest = (
-        frame.select(table.names).sort(*keys, EVENT_TIME, CREATED).unique(list(keys), keep="last", maintain_order=True)
+    fenced = write_newest(store, feature_view, frame.select(table.names))
+    return PushedRows(
+        view=view, rows=fenced.accepted + fenced.refused, accepted=fenced.accepted, refused=fenced.refused
     )
+
+
+def write_newest(store: FeatureStore, view: FeatureView, frame: pl.DataFrame) -> Fenced:
+    """Offer the newest row of each entity to the fence of an applied view. Raises EngineFailure."""
+    key, features = view.join_keys[0], [feature.name for feature in view.features]
+    newest = frame.sort(key, EVENT_TIME, CREATED).unique(key, keep="last", maintain_order=True)
     online, fenced = store.provider.online_store, Fenced()
     for part in newest.iter_slices(ROWS_AT_ONCE):
-        encoded = _convert_arrow_to_proto(part.rechunk().to_arrow(), feature_view, keys) if part.height else []
-        fenced += online.write_fenced(store.config, feature_view, encoded)
-    return PushedRows(view=view, rows=newest.height, accepted=fenced.accepted, refused=fenced.refused)
+        fenced += online.write_fenced(store.config, view, encode_rows(part, key, features))
+    return fenced
 
 
 def prepare_online(settings: Settings) -> None:

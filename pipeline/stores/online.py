@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,6 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import deserialize_entity_key, serialize_entity_key
 from feast.infra.online_stores.helpers import (
     _mmh3,
-    _redis_key,
     _redis_key_prefix,
     compute_table_id,
     compute_versioned_name,
@@ -40,15 +40,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from redis.exceptions import RedisError
 
 from pipeline.errors import EngineFailure
-from pipeline.stores.fence import FAR_PAST, Clock, time_of
+from pipeline.stores.encoding import EncodedRow
+from pipeline.stores.fence import FAR_PAST, Clock, is_newer, time_of
 
-Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 """As Feast hands it over: entity, values by feature, event time, created."""
 
 BUSY_TIMEOUT_S = 60.0
 ROWS_A_TRANSACTION = 1000
 KEYS_A_QUERY = 10_000
 KEYS_A_SCAN = 1000
+ROWS_A_SCRIPT = 50
+"""Rows that one call of the Redis script compares and sets: a server does nothing else for so long."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
             self._local.connection, self._local.identity = connection, identity
         return self._local.connection
 
-    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[Row]) -> Fenced:
+    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
         result = Fenced()
         try:
@@ -119,36 +122,42 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
         return result
 
     def _write_together(
-        self, connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: Sequence[Row]
+        self, connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]
     ) -> Fenced:
         table, clocks = _tables(config, view)
-        pass_fence = (
-            f"INSERT INTO {clocks} (entity_key, event_us, known_us) VALUES (?, ?, ?) "
-            "ON CONFLICT (entity_key) DO UPDATE SET event_us = excluded.event_us, known_us = excluded.known_us "
-            "WHERE (excluded.event_us, excluded.known_us) > (event_us, known_us)"
-        )
+        find = f"SELECT entity_key, event_us, known_us FROM {clocks} WHERE entity_key IN ({_marks(len(rows))})"
+        set_clock = f"INSERT OR REPLACE INTO {clocks} (entity_key, event_us, known_us) VALUES (?, ?, ?)"
         write = (
             f"INSERT INTO {table} (entity_key, feature_name, value, event_ts, created_ts) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (entity_key, feature_name) DO UPDATE SET "
             "value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts"
         )
-        accepted: list[tuple] = []
-        passed = 0
+        # The write lock is held from before the comparison, so nobody writes between it and what follows from it.
         with _immediately(connection):
-            for entity, values, event_time, created in rows:
-                clock, key = Clock.of(event_time, created), _entity_key(config, entity)
-                if not connection.execute(pass_fence, (key, clock.event_time, clock.known_at)).rowcount:
-                    continue
-                passed += 1
-                seconds = clock.event_time // 1_000_000, clock.known_at // 1_000_000
-                accepted += [(key, name, value.SerializeToString(), *seconds) for name, value in values.items()]
-            connection.executemany(write, accepted)
+            standing = {key: Clock(*clock) for key, *clock in connection.execute(find, [row.key for row in rows])}
+            accepted: dict[bytes, EncodedRow] = {}
+            passed = 0
+            for row in rows:
+                if is_newer(row.clock, standing.get(row.key)):
+                    standing[row.key], accepted[row.key] = row.clock, row
+                    passed += 1
+            connection.executemany(
+                set_clock, [(row.key, row.clock.event_time, row.clock.known_at) for row in accepted.values()]
+            )
+            connection.executemany(
+                write,
+                [
+                    (key, name, value, clock.event_time // 1_000_000, clock.known_at // 1_000_000)
+                    for key, values, clock in accepted.values()
+                    for name, value in values.items()
+                ],
+            )
         return Fenced(passed, len(rows) - passed)
 
     def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
     ) -> None:
-        self.write_fenced(config, table, data)
+        self.write_fenced(config, table, _encoded(config, data))
         if progress:
             progress(len(data))
 
@@ -173,7 +182,7 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
             part = keys[start : start + KEYS_A_QUERY]
             rows = connection.execute(
                 f"SELECT entity_key, event_us, feature_name, value FROM {clocks} JOIN {values} USING (entity_key) "
-                f"WHERE entity_key IN ({','.join('?' * len(part))}) ORDER BY entity_key",
+                f"WHERE entity_key IN ({_marks(len(part))}) ORDER BY entity_key",
                 part,
             )
             for key, group in itertools.groupby(rows, key=lambda row: row[0]):
@@ -235,8 +244,23 @@ def _tables(config: RepoConfig, view: FeatureView) -> tuple[str, str]:
     return tuple('"' + whole.replace('"', '""') + '"' for whole in (name, f"{name}_clocks"))
 
 
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
 def _entity_key(config: RepoConfig, entity: EntityKey) -> bytes:
     return serialize_entity_key(entity, entity_key_serialization_version=config.entity_key_serialization_version)
+
+
+def _encoded(config: RepoConfig, rows: Sequence[FeastRow]) -> list[EncodedRow]:
+    return [
+        EncodedRow(
+            _entity_key(config, entity),
+            {name: value.SerializeToString() for name, value in values.items()},
+            Clock.of(event_time, created),
+        )
+        for entity, values, event_time, created in rows
+    ]
 
 
 @contextmanager
@@ -255,14 +279,26 @@ class FencedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     type: Literal["pipeline.stores.online.FencedRedisOnlineStore"] = "pipeline.stores.online.FencedRedisOnlineStore"
 
 
-# KEYS: the entity's hash. ARGV: seconds to live (0: for ever), then field and value pairs, the clock's first.
-# Clocks are digits of one length, so comparing them as text compares them as times.
+# KEYS: the entities' hashes. ARGV: seconds to live (0: for ever), the number of fields, the fields' names, the clock's
+# first, then for each hash its values in that order. Clocks are digits of one length, so they compare as text.
 PASS_FENCE = """
-local standing = redis.call('HGET', KEYS[1], ARGV[2])
-if standing and standing >= ARGV[3] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
-return 1
+local count = tonumber(ARGV[2])
+local passed = 0
+for row, key in ipairs(KEYS) do
+  local first = 2 + count * row
+  local standing = redis.call('HGET', key, ARGV[3])
+  if not standing or standing < ARGV[first + 1] then
+    local pairs = {}
+    for field = 1, count do
+      pairs[2 * field - 1] = ARGV[2 + field]
+      pairs[2 * field] = ARGV[first + field]
+    end
+    redis.call('HSET', key, unpack(pairs))
+    if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
+    passed = passed + 1
+  end
+end
+return passed
 """
 
 KEEP_LARGEST = """
@@ -275,28 +311,28 @@ return 1
 class FencedRedisOnlineStore(RedisOnlineStore):
     """Feast's hash for each entity with one more field a view, its clock. One script call a row, pipelined."""
 
-    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[Row]) -> Fenced:
+    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
         if not rows:
             return Fenced()
         client, name = self._get_client(config.online_store), _view_name(config, view)
         pass_fence, keep_largest = client.register_script(PASS_FENCE), client.register_script(KEEP_LARGEST)
-        seconds_to_live = config.online_store.key_ttl_seconds or 0
-        fields = {feature.name: _mmh3(f"{name}:{feature.name}") for feature in view.features}
+        features = list(rows[0].values)
+        fields = [f"_clock:{name}", f"_ts:{name}", *(_mmh3(f"{name}:{feature}") for feature in features)]
+        shared = [config.online_store.key_ttl_seconds or 0, len(fields), *fields]
+        project, clock_values = config.project.encode(), lru_cache(_clock_values)
         accepted, done = 0, 0
         try:
             for start in range(0, len(rows), ROWS_A_TRANSACTION):
                 part = rows[start : start + ROWS_A_TRANSACTION]
                 with client.pipeline(transaction=False) as pipe:
-                    for entity, values, event_time, created in part:
-                        clock = Clock.of(event_time, created)
-                        pairs = [f"_clock:{name}", clock.digits(), f"_ts:{name}", _timestamp(clock.event_time)]
-                        for feature, value in values.items():
-                            pairs += [fields[feature], value.SerializeToString()]
-                        pass_fence(keys=[_hash_key(config, entity)], args=[seconds_to_live, *pairs], client=pipe)
+                    for few in _in_batches(iter(part), ROWS_A_SCRIPT):
+                        own = [[*clock_values(row.clock), *map(row.values.__getitem__, features)] for row in few]
+                        keys = [row.key + project for row in few]
+                        pass_fence(keys=keys, args=[*shared, *itertools.chain.from_iterable(own)], client=pipe)
                     passed = pipe.execute()
                 accepted, done = accepted + sum(passed), done + len(part)
-                newest = max(Clock.of(event_time, created) for _, _, event_time, created in part)
+                newest = max(row.clock for row in part)
                 keep_largest(keys=[_newest_key(config, name)], args=[newest.digits()])
         except RedisError as error:
             raise EngineFailure(
@@ -306,14 +342,14 @@ class FencedRedisOnlineStore(RedisOnlineStore):
         return Fenced(accepted, len(rows) - accepted)
 
     def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
     ) -> None:
-        self.write_fenced(config, table, data)
+        self.write_fenced(config, table, _encoded(config, data))
         if progress:
             progress(len(data))
 
     async def online_write_batch_async(
-        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
     ) -> None:
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
@@ -358,8 +394,8 @@ def _clock_of(config: RepoConfig, view: FeatureView) -> str:
     return f"_clock:{_view_name(config, view)}"
 
 
-def _in_batches(keys: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
-    while part := list(itertools.islice(keys, size)):
+def _in_batches(values: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while part := list(itertools.islice(values, size)):
         yield part
 
 
@@ -367,16 +403,12 @@ def _view_name(config: RepoConfig, view: FeatureView) -> str:
     return compute_versioned_name(view, config.registry.enable_online_feature_view_versioning)
 
 
-def _hash_key(config: RepoConfig, entity: EntityKey) -> bytes:
-    version = config.entity_key_serialization_version
-    return _redis_key(config.project, entity, entity_key_serialization_version=version)
-
-
 def _newest_key(config: RepoConfig, view_name: str) -> str:
     return f"newest:{config.project}:{view_name}"
 
 
-def _timestamp(microseconds: int) -> bytes:
+def _clock_values(clock: Clock) -> tuple[str, bytes]:
+    """What Redis keeps of a clock: ours to compare, Feast's to read."""
     stamp = Timestamp()
-    stamp.FromMicroseconds(microseconds)
-    return stamp.SerializeToString()
+    stamp.FromMicroseconds(clock.event_time)
+    return clock.digits(), stamp.SerializeToString()

@@ -12,11 +12,13 @@ from hypothesis import settings as how_much
 from hypothesis import strategies as st
 
 from pipeline.contracts import LONG_TERM_INTEREST
+from pipeline.errors import EngineFailure
 from pipeline.partitions import Day
 from pipeline.settings import Settings
 from pipeline.stores.fence import Clock, is_newer
 
 VIEW = LONG_TERM_INTEREST.name
+FEATURES = [name for name in LONG_TERM_INTEREST.names if name not in ("user_id", "event_timestamp", "created")]
 NAMES = itertools.count()
 
 
@@ -133,7 +135,7 @@ def test_concurrent_writers_keep_the_newest_and_readers_see_whole_rows(online):
         for user in users
         for event, known in clocks
     ]
-    encoded = _encoded(online, rows)
+    encoded = _encoded(rows)
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=_write, args=(online, encoded, seed)) for seed in range(4)]
     open_feature_store(online)
@@ -158,28 +160,23 @@ def test_a_write_that_breaks_in_the_middle_leaves_the_old_row_and_its_clock(onli
     from pipeline.stores.feature_store import open_feature_store
 
     class Unwritable:
-        def SerializeToString(self) -> bytes:
-            raise MemoryError
+        """Neither a database nor a wire knows what to do with it."""
 
     push(online, row(user, day(1), known_at=day(1), mark=1))
     store = open_feature_store(online)
-    [(key, values, event_time, created)] = _encoded(online, [row(user, day(5), known_at=day(5), mark=5)])
-    broken = (key, dict.fromkeys(values, Unwritable()), event_time, created)
-    with pytest.raises(MemoryError):
+    [encoded] = _encoded([row(user, day(5), known_at=day(5), mark=5)])
+    broken = encoded._replace(values={**encoded.values, "space_id": Unwritable()})
+    with pytest.raises(EngineFailure):
         store.provider.online_store.write_fenced(store.config, store.get_feature_view(VIEW), [broken])
     assert served(online, user) == (day(1), 1.0, "space-1")
     assert push(online, row(user, day(5), known_at=day(5), mark=5)).accepted == 1
 
 
-def _encoded(online: Settings, rows: list[dict]) -> list:
-    """As Feast encodes it, before the processes fork: Polars' threads do not survive a fork."""
-    from feast.utils import _convert_arrow_to_proto
+def _encoded(rows: list[dict]) -> list:
+    """As a push lays it out, before the processes fork: Polars' threads do not survive a fork."""
+    from pipeline.stores.encoding import encode_rows
 
-    from pipeline.stores.feature_store import open_feature_store
-
-    view = open_feature_store(online).get_feature_view(VIEW)
-    keys = {column.name: column.dtype.to_value_type() for column in view.entity_columns}
-    return _convert_arrow_to_proto(frame(*rows).to_arrow(), view, keys)
+    return encode_rows(frame(*rows), "user_id", FEATURES)
 
 
 def _write(online: Settings, encoded: list, seed: int) -> None:
