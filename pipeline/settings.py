@@ -193,6 +193,20 @@ class Stores(Group):
     storage_options: dict[str, str] = Field(default={}, description="Passed to the Delta reader and writer.")
 
 
+class Privacy(Group):
+    """What is kept of users' ids, and the keys for it. Both keys belong into the environment, never into a file."""
+
+    pseudonymise: bool = Field(
+        default=False, description="Whether ids at rest are keyed pseudonyms. To be decided before the first load."
+    )
+    tombstone_key: SecretStr = Field(
+        default=SecretStr(""), description="Signs tombstones; generated at home when empty. The same on all machines."
+    )
+    pseudonym_keys: SecretStr = Field(
+        default=SecretStr(""), description="Keys of pseudonyms, the oldest first, by comma; generated when empty."
+    )
+
+
 class Airflow(Group):
     """The embedded Airflow of `interest up` and `make run`."""
 
@@ -243,6 +257,7 @@ class Settings(BaseSettings):
     online: Online = Online()
     parity: Parity = Parity()
     stores: Stores = Stores()
+    privacy: Privacy = Privacy()
     airflow: Airflow = Airflow()
     ports: Ports = Ports()
 

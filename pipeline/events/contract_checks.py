@@ -152,6 +152,14 @@ def shown(text: pl.Expr, length: int = 80) -> pl.Expr:
     return pl.when(plain.str.len_chars() > length).then(plain.str.slice(0, length) + "…").otherwise(plain)
 
 
+def can_be_user_id(user_ids: pl.Series) -> pl.Series:
+    """A mask: the ids that no check of the contract refuses."""
+    column = BEHAVIOR_EVENTS.column("user_id")
+    frame = pl.DataFrame({column.name: user_ids.cast(pl.String)})
+    refused = [holds for holds, _ in _column_checks(column, RowRules((), LATEST))]
+    return frame.select(~pl.any_horizontal(refused).fill_null(True)).to_series()
+
+
 def _column_checks(column: Column, rules: RowRules) -> list[tuple[pl.Expr, str]]:
     text, name = pl.col(column.name), column.name
     checks = []

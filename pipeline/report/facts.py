@@ -12,7 +12,7 @@ from pipeline.report.migration import Mix, Mover
 
 @dataclass(frozen=True)
 class DayQuality:
-    """What became of one day of the log. rows_in = published + quarantined + duplicates."""
+    """What became of one day of the log. rows_in = published + quarantined + duplicates + erased."""
 
     day: Day
     state: str
@@ -21,10 +21,11 @@ class DayQuality:
     quarantined: int
     duplicates: int
     warnings: tuple[str, ...] = ()
+    erased: int = 0
 
     @property
     def balances(self) -> bool:
-        return self.rows_in == self.published + self.quarantined + self.duplicates
+        return self.rows_in == self.published + self.quarantined + self.duplicates + self.erased
 
 
 @dataclass(frozen=True)

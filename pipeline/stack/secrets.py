@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.settings import Settings
+from pipeline.stores.private_files import write_private
 
 ADMIN = "admin"
 
@@ -47,14 +47,3 @@ def password_file(settings: Settings, kept: Secrets) -> Path:
     file = settings.place("airflow/passwords.json")
     write_private(file, json.dumps({ADMIN: kept.admin_password}))
     return file
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replace `file` in one move; from its first byte on, only its owner may read it (mode 600)."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(text)
-    draft.replace(file)

@@ -44,7 +44,7 @@ log = get_logger(__name__)
 
 def landing_days(settings: Settings) -> list[Day]:
     """The days that have been delivered, also those without an event."""
-    return Landing(settings.landing_path).days()
+    return Landing.of(settings).days()
 
 
 def publish_events(day: Day, settings: Settings, known_at: datetime) -> PublishedEvents:
@@ -82,7 +82,7 @@ def replay_quarantine(day: Day, settings: Settings, known_at: datetime) -> Publi
     lake = Lake.of(settings)
     if lake.read(QUARANTINED_EVENTS, day).is_empty():
         raise NotFound(f"{QUARANTINED_EVENTS.name} {day}: nothing is quarantined, so there is nothing to replay.")
-    if Landing(settings.landing_path).files(day):
+    if Landing.of(settings).files(day):
         return publish_events(day, settings, known_at)
     delivery = delivery_from_tables(day, lake)
     return _only(day, *_publish([day], delivery, settings, known_at, run_key_of("behavior_logs", day.start)))
@@ -125,7 +125,12 @@ def _publish(
                 failed[key] = _violation(key, count, verdict.failures[key], reasons.get(key, {}), lake, settings)
             else:
                 warnings = [*delivery.notes.get(key, []), *map(str, verdict.warnings.get(key, []))]
-                outcomes.append(_outcome(key, count, reasons.get(key, {}), warnings, delivery.skipped.get(key, 0)))
+                outcomes.append(
+                    _outcome(
+                        key, count, reasons.get(key, {}), warnings, delivery.skipped.get(key, 0),
+                        delivery.erased.get(key, 0),
+                    )
+                )
         outcomes = _write(outcomes, checked.refused, unique.kept, lake, settings, known_at)
     record_days(outcomes, failed, lake, settings, known_at)
     return outcomes, failed
@@ -145,17 +150,21 @@ def _judge(gate: QualityGate, days: Sequence[Day], counts: pl.DataFrame, profile
         held = set(verdict.failures)
 
 
-def _outcome(key: str, count: dict, reasons: dict[str, int], warnings: list[str], skipped: int) -> PublishedEvents:
+def _outcome(
+    key: str, count: dict, reasons: dict[str, int], warnings: list[str], skipped: int, erased: int
+) -> PublishedEvents:
     outcome = PublishedEvents(
         day=key,
         state="published" if count["published"] else "empty",
+        read=count["read"] + erased,
         quarantined=count["refused"] + count["excluded"],
+        erased=erased,
         unreadable_files=skipped,
         reasons=reasons,
         warnings=tuple(warnings),
         version=None,
         changed=False,
-        **{name: count[name] for name in ("read", "published", "duplicates", "conflicts", "unknown_items")},
+        **{name: count[name] for name in ("published", "duplicates", "conflicts", "unknown_items")},
     )
     outcome.must_balance()
     return outcome

@@ -4,8 +4,10 @@ What the collector delivered for some days: the rows of all files as text, and w
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
@@ -16,6 +18,7 @@ from pipeline.events.mapping import FileShape
 from pipeline.events.quarantine import rows_to_judge_again
 from pipeline.events.sources import read_table
 from pipeline.partitions import Day
+from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.stores.landing import Landing
 from pipeline.stores.tables import Lake
@@ -30,13 +33,18 @@ class Delivery:
     skipped: dict[str, int] = field(default_factory=dict)
     """Files that could not be read, where the settings say to go on."""
     notes: dict[str, list[str]] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
+    """Rows that were delivered, now or earlier, of users who were erased; they are in no file any more."""
     refused: dict[str, InterestError] = field(default_factory=dict)
     """Days that cannot be published at all: LogsMissing, UnreadableFile or ContractViolation."""
 
 
 def read_delivery(days: Sequence[Day], settings: Settings) -> Delivery:
-    """Read the landing files of some days. What is wrong with one day is kept by its key and stops no other day."""
-    landing = Landing(settings.landing_path)
+    """Read the landing files of some days. What is wrong with one day is kept by its key and stops no other day.
+
+    Ids become what they are at rest, and rows of erased users go, also in the files.
+    """
+    landing, users = Landing.of(settings), UserIds.of(settings)
     delivery = Delivery(_no_rows())
     frames = [delivery.rows]
     for day in days:
@@ -49,11 +57,12 @@ def read_delivery(days: Sequence[Day], settings: Settings) -> Delivery:
                 "Wait for the collector; where the day really is empty, put a file named _no_events there."
             )
         try:
-            frames += _read_day(day, landing, delivery, settings)
+            frames += _read_day(day, landing, users, delivery, settings)
+            delivery.erased[day.key] = landing.erased(day)
         except (UnreadableFile, ContractViolation) as error:
             delivery.refused[day.key] = type(error)(f"{BEHAVIOR_EVENTS.name} {day}: {error} Nothing was published.")
     rows = pl.concat(frames).filter(~pl.col(PARTITION_COLUMN).is_in(list(delivery.refused)))
-    return Delivery(rows, delivery.expected_empty, delivery.skipped, delivery.notes, delivery.refused)
+    return dataclasses.replace(delivery, rows=rows)
 
 
 def delivery_from_tables(day: Day, lake: Lake) -> Delivery:
@@ -69,7 +78,9 @@ def delivery_from_tables(day: Day, lake: Lake) -> Delivery:
     return Delivery(rows, {day.key: rows.is_empty()})
 
 
-def _read_day(day: Day, landing: Landing, delivery: Delivery, settings: Settings) -> list[pl.DataFrame]:
+def _read_day(
+    day: Day, landing: Landing, users: UserIds, delivery: Delivery, settings: Settings
+) -> list[pl.DataFrame]:
     frames = []
     notes = delivery.notes.setdefault(day.key, [])
     for file in landing.files(day):
@@ -86,13 +97,23 @@ def _read_day(day: Day, landing: Landing, delivery: Delivery, settings: Settings
         if extra:
             notes.append(f"{name}: extra columns ignored: {', '.join(extra)}")
         frames.append(
-            as_landed(rows).with_columns(
+            _entering(rows, day, file, landing, users).with_columns(
                 pl.lit(name).alias("source_file"),
                 pl.int_range(pl.len(), dtype=pl.Int64).alias("source_row"),
                 pl.lit(day.key).alias(PARTITION_COLUMN),
             )
         )
     return frames
+
+
+def _entering(rows: pl.DataFrame, day: Day, file: Path, landing: Landing, users: UserIds) -> pl.DataFrame:
+    """The rows as text with ids as they are at rest, without erased users. A file that says otherwise is rewritten."""
+    given = rows["user_id"].cast(pl.String)
+    keep, stored = ~users.erased(given), users.stored(given)
+    landed = as_landed(rows.with_columns(users.root(given).alias("user_id")))
+    if not keep.all() or not stored.equals(given, null_equal=True):
+        landing.rewrite_users(day, file, stored, keep, landed["event_id"] if users.pseudonyms is not None else None)
+    return landed.with_columns(stored.alias("user_id")).filter(keep)
 
 
 def _no_rows() -> pl.DataFrame:

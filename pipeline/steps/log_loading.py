@@ -14,13 +14,14 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import ITEMS, PARTITION_COLUMN
-from pipeline.errors import BadMapping, UnreadableFile
+from pipeline.errors import BadMapping, ContractViolation, UnreadableFile
 from pipeline.events.catalogue import first_events, items_from_events, items_from_file, merged_items
-from pipeline.events.landing import LandingRows, landing_rows
+from pipeline.events.landing import LandingRows, landing_rows, resolve_columns
 from pipeline.events.mapping import Mapping
 from pipeline.events.sources import read_table
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between
+from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.stores.landing import Landing, load_name
 from pipeline.stores.tables import Lake
@@ -45,6 +46,8 @@ class LoadedLogs(BaseModel):
     """Reason and rows. They land, and are quarantined when their day is published."""
     unreadable_times: int
     """Rows without a plausible time; they land in the last day."""
+    erased: int = 0
+    """Rows of users who were erased. They do not land."""
     items: int
     """Rows of the catalogue now."""
     items_version: int | None
@@ -76,9 +79,9 @@ def load_logs(
     source = read_table(events, mapping.events, mapping.events.explode)
     if source.is_empty():
         raise UnreadableFile(f"{events} has a header and no row. Nothing was loaded; deliver it again.")
-    landing, name = Landing(settings.landing_path), load_name(events)
+    landing, name = Landing.of(settings), load_name(events)
     items_source = read_table(items, mapping.items) if items is not None else None
-    landed = landing_rows(source, mapping.events, events.name, known_at)
+    landed, erased = _entering(source, mapping, events, settings, known_at)
     days = _days_of(landed, events, settings, known_at)
     # A wrong clock says nothing about the items either.
     landed = dataclasses.replace(landed, moments=landed.moments.set(days.is_null(), None))
@@ -93,6 +96,7 @@ def load_logs(
         "days_without_events": 0,
         "refused_by_mapping": _refusals(landed),
         "unreadable_times": days.null_count(),
+        "erased": erased,
     }
     earlier = _earlier_loads(landing, name, events)
     if replace:
@@ -115,6 +119,27 @@ def load_logs(
         changed=changed or items_changed,
         earlier_loads=earlier,
     )
+
+
+def _entering(
+    source: pl.DataFrame, mapping: Mapping, events: Path, settings: Settings, known_at: datetime
+) -> tuple[LandingRows, int]:
+    """The rows with ids as they are at rest, and how many there were of erased users. Raises BadMapping."""
+    landed, users = landing_rows(source, mapping.events, events.name, known_at), UserIds.of(settings)
+    given = landed.rows["user_id"]
+    keep = ~users.erased(given)
+    if users.pseudonyms is not None:
+        # An event id that is derived from the user's must not tell it, and stay the same when keys are rotated.
+        named = mapping.events.columns.user_id
+        column = resolve_columns(source, [named], events.name)[named]
+        named_anew = source.with_columns(users.root(given).alias(column))
+        hidden = landing_rows(named_anew, mapping.events, events.name, known_at)
+        ids = users.stored(given).alias("user_id")
+        landed = dataclasses.replace(landed, rows=landed.rows.with_columns(hidden.rows["event_id"], ids))
+    if not keep.any():
+        raise ContractViolation(f"{events}: every row is of somebody who was erased. Nothing was loaded.")
+    titles = landed.titles.filter(keep) if landed.titles is not None else None
+    return LandingRows(landed.rows.filter(keep), landed.moments.filter(keep), titles), int((~keep).sum())
 
 
 def _days_of(landed: LandingRows, events: Path, settings: Settings, known_at: datetime) -> pl.Series:

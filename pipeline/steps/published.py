@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.tables import Lake
 
-COUNTED = ("read", "published", "quarantined", "duplicates", "conflicts", "unknown_items", "unreadable_files")
+COUNTED = ("read", "published", "quarantined", "duplicates", "erased", "conflicts", "unknown_items", "unreadable_files")
 
 
 class PublishedEvents(BaseModel):
@@ -31,6 +31,8 @@ class PublishedEvents(BaseModel):
     published: int
     quarantined: int
     duplicates: int
+    erased: int = 0
+    """Rows that were delivered of users who were erased; they are nowhere any more."""
     conflicts: int
     """Of the duplicates, those that said something else than the row that was kept."""
     unknown_items: int
@@ -44,11 +46,11 @@ class PublishedEvents(BaseModel):
 
     def must_balance(self) -> None:
         """Raises UnbalancedCounts unless every row that was read is somewhere."""
-        if self.read != self.published + self.quarantined + self.duplicates:
+        if self.read != self.published + self.quarantined + self.duplicates + self.erased:
             raise UnbalancedCounts(
                 f"{BEHAVIOR_EVENTS.name} {self.day}: {self.read:,} rows in, but {self.published:,} published + "
-                f"{self.quarantined:,} quarantined + {self.duplicates:,} duplicates. Nothing was published; "
-                "this is a fault of the platform, please report it."
+                f"{self.quarantined:,} quarantined + {self.duplicates:,} duplicates + {self.erased:,} erased. "
+                "Nothing was published; this is a fault of the platform, please report it."
             )
 
 

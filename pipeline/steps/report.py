@@ -105,16 +105,17 @@ def quality_of(record: PartitionRecord) -> DayQuality:
     """A day of the log as the page shows it, from its line in the ledger."""
     counts = record.counts
     published = counts.get("published", 0)
-    quarantined, duplicates = counts.get("quarantined", 0), counts.get("duplicates", 0)
+    quarantined, duplicates, erased = (counts.get(name, 0) for name in ("quarantined", "duplicates", "erased"))
     found = [*record.details.get("failures", ()), *record.details.get("warnings", ())]
     return DayQuality(
         day=Day.parse(record.partition),
         state=record.state,
-        rows_in=counts.get("read", published + quarantined + duplicates),
+        rows_in=counts.get("read", published + quarantined + duplicates + erased),
         published=published,
         quarantined=quarantined,
         duplicates=duplicates,
         warnings=tuple(str(warning) for warning in found),
+        erased=erased,
     )
 
 

@@ -36,6 +36,7 @@ from pipeline.stores.declarations import CREATED, EVENT_TIME, declared_with
 from pipeline.stores.encoding import encode_rows
 from pipeline.stores.locks import alone
 from pipeline.stores.online import Fenced
+from pipeline.stores.online_erasure import described_tombstones
 from pipeline.stores.pushed import PushedRows
 
 REPO = Path(__file__).parents[2] / "feature_repo"
@@ -227,6 +228,7 @@ def _described(settings: Settings) -> dict:
         }
     else:
         described["online_store"] |= {"path": str(settings.online_path)}
+    described["online_store"] |= described_tombstones(settings)
     return described
 
 

@@ -3,6 +3,7 @@ The landing folder: where the collector, or `interest load`, drops the files of 
 
     <landing>/behavior_events/2026-03-01/*.parquet|csv|jsonl     the day's files, read together
     <landing>/behavior_events/2026-03-01/_no_events              says that the day is complete and empty
+    <landing>/behavior_events/2026-03-01/_erased.json            how many rows of erased users each file held
     <landing>/_loads/<name>.json                                 what `interest load` brought, and from where
 
 A file whose name begins with `_` or `.` is not data: write to such a name, then rename.
@@ -21,16 +22,25 @@ import polars as pl
 from pipeline.contracts import BEHAVIOR_EVENTS
 from pipeline.errors import BadPartition, BadSetting
 from pipeline.partitions import Day
+from pipeline.settings import Settings
+from pipeline.stores.landing_files import USER, rewrite_users
+from pipeline.stores.tombstones import Tombstones
 
 NO_EVENTS = "_no_events"
+ERASED = "_erased.json"
 
 
 class Landing:
-    """The files of every day below one folder."""
+    """The files of every day below one folder. With `tombstones`, it takes no row of an erased user."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, tombstones: Tombstones | None = None):
+        self.folder, self.tombstones = folder, tombstones
         self.events = folder / BEHAVIOR_EVENTS.name
+
+    @classmethod
+    def of(cls, settings: Settings) -> Landing:
+        """The folder that the settings name."""
+        return cls(settings.landing_path, Tombstones.of(settings))
 
     def days(self) -> list[Day]:
         """The days that the collector has delivered, also those without an event."""
@@ -58,6 +68,8 @@ class Landing:
     def put(self, day: Day, name: str, rows: pl.DataFrame) -> bool:
         """Make `rows` the content of one file of a day; False where it says the same already, whenever it came."""
         place = self.events / day.key / f"{name}.parquet"
+        if self.tombstones is not None and USER in rows.columns:
+            rows = rows.filter(~self.tombstones.erased(rows[USER]))
         said = [column for column in rows.columns if column != "ingested_at"]
         if place.is_file() and pl.read_parquet(place, columns=said).equals(rows.select(said)):
             return False
@@ -66,6 +78,35 @@ class Landing:
         rows.write_parquet(scratch)
         scratch.replace(place)
         return True
+
+    def rewrite_users(
+        self, day: Day, file: Path, user_ids: pl.Series, keep: pl.Series, event_ids: pl.Series | None = None
+    ) -> None:
+        """Give the rows of a file these users and leave out those that are not kept, which are counted as erased.
+
+        A file of which nothing is left is removed; where it was the day's only one, the day is marked as empty.
+        """
+        gone = len(keep) - int(keep.sum())
+        if gone:
+            counts = self._erased_by_file(day)
+            counts[file.name] = counts.get(file.name, 0) + gone
+            scratch = self.events / day.key / f"{ERASED}.{os.getpid()}"
+            scratch.write_text(json.dumps(counts, sort_keys=True), encoding="utf-8")
+            scratch.replace(self.events / day.key / ERASED)
+        if keep.any() or keep.is_empty():
+            rewrite_users(file, user_ids, keep, event_ids)
+        else:
+            if self.files(day) == [file]:
+                self.say_empty(day, "erasure", "every event of this day was of somebody who was erased.")
+            file.unlink()
+
+    def erased(self, day: Day) -> int:
+        """How many delivered rows of a day were taken out because their users were erased."""
+        return sum(self._erased_by_file(day).values())
+
+    def _erased_by_file(self, day: Day) -> dict[str, int]:
+        place = self.events / day.key / ERASED
+        return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
 
     def remove(self, day: Day, name: str) -> bool:
         """Remove one file of a day; False where there is none."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import JSON, DateTime, Engine, String, create_engine, delete, event, select
+from sqlalchemy import JSON, DateTime, Engine, String, create_engine, delete, event, func, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -74,6 +74,24 @@ class PromotionRow(Row):
     decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class TombstoneRow(Row):
+    __tablename__ = "tombstones"
+
+    keyed_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(String(1024))
+    erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ReceiptRow(Row):
+    __tablename__ = "erasure_receipts"
+
+    receipt: Mapped[str] = mapped_column(String(32), primary_key=True)
+    keyed_hash: Mapped[str] = mapped_column(String(64))
+    facts: Mapped[dict] = mapped_column(JSON, default=dict)
+    written_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Record(BaseModel):
     """A line of the ledger, as it is read and written."""
 
@@ -105,6 +123,25 @@ class Promotion(Record):
     reasons: list[str]
     decided_by: str
     decided_at: datetime
+
+
+class Tombstone(Record):
+    """One erased user: a keyed hash, never the id."""
+
+    keyed_hash: str
+    key_id: str
+    """Names the key that the hash was made with."""
+    reason: str
+    erased_at: datetime
+
+
+class ReceiptRecord(Record):
+    """What an erasure did, as its receipt says it."""
+
+    receipt: str
+    keyed_hash: str
+    facts: dict
+    written_at: datetime
 
 
 def note_of(records: Sequence[PartitionRecord]) -> dict[str, str]:
@@ -190,6 +227,37 @@ class Ledger:
         if model is not None:
             query = query.where(PromotionRow.model == model)
         return self._read(query, Promotion)
+
+    def record_tombstones(self, tombstones: Sequence[Tombstone]) -> None:
+        self._merge([TombstoneRow(**tombstone.model_dump()) for tombstone in tombstones])
+
+    def tombstones(self) -> list[Tombstone]:
+        """Every erased user, oldest first; none where the ledger was never made."""
+        query = select(TombstoneRow).order_by(TombstoneRow.erased_at, TombstoneRow.keyed_hash)
+        return self._read(query, Tombstone) if self._holds(TombstoneRow) else []
+
+    def tombstone_state(self) -> tuple[int, datetime | None]:
+        """Changes whenever a tombstone is added: for asking often."""
+        if not self._holds(TombstoneRow):
+            return 0, None
+        with self._reachable(), Session(self.engine) as session:
+            counted = session.execute(select(func.count(), func.max(TombstoneRow.erased_at))).one()
+            return counted[0], counted[1]
+
+    def record_receipt(self, receipt: ReceiptRecord) -> None:
+        self._merge([ReceiptRow(**receipt.model_dump())])
+
+    def receipt(self, receipt: str) -> ReceiptRecord | None:
+        query = select(ReceiptRow).filter_by(receipt=receipt)
+        return next(iter(self._read(query, ReceiptRecord)), None) if self._holds(ReceiptRow) else None
+
+    def _holds(self, row: type[Row]) -> bool:
+        """Whether the table is there. Looking makes no ledger where there is none."""
+        url = self.engine.url
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
+            return False
+        with self._reachable():
+            return inspect(self.engine).has_table(row.__tablename__)
 
     def _merge(self, rows: Sequence[Row]) -> None:
         with self._reachable(), Session(self.engine) as session, session.begin():

@@ -37,11 +37,13 @@ from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStor
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import Field
 from redis.exceptions import RedisError
 
 from pipeline.errors import EngineFailure
 from pipeline.stores.encoding import EncodedRow
 from pipeline.stores.fence import FAR_PAST, Clock, is_newer, time_of
+from pipeline.stores.online_erasure import without_erased
 
 FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 """As Feast hands it over: entity, values by feature, event time, created."""
@@ -79,6 +81,9 @@ def _answering(failure: type[Exception]) -> Iterator[None]:
 
 class FencedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     type: Literal["pipeline.stores.online.FencedSqliteOnlineStore"] = "pipeline.stores.online.FencedSqliteOnlineStore"
+    home: str = ""
+    stores: dict[str, Any] = Field(default_factory=dict)
+    """Where tombstones lie (`pipeline.stores.online_erasure`); without them nobody counts as erased."""
 
 
 class FencedSqliteOnlineStore(SqliteOnlineStore):
@@ -109,7 +114,8 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
 
     def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
-        result = Fenced()
+        given, rows = len(rows), without_erased(config, rows)
+        result = Fenced(refused=given - len(rows))
         try:
             connection = self._get_conn(config)
             for start in range(0, len(rows), ROWS_A_TRANSACTION):
@@ -117,7 +123,7 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
         except sqlite3.Error as error:
             raise EngineFailure(
                 f"The online store refused to write {view.name}: {error}. {result.accepted + result.refused} of "
-                f"{len(rows)} rows were done; push again, what was written is not written twice."
+                f"{given} rows were done; push again, what was written is not written twice."
             ) from error
         return result
 
@@ -277,6 +283,8 @@ def _immediately(connection: sqlite3.Connection) -> Iterator[None]:
 
 class FencedRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     type: Literal["pipeline.stores.online.FencedRedisOnlineStore"] = "pipeline.stores.online.FencedRedisOnlineStore"
+    home: str = ""
+    stores: dict[str, Any] = Field(default_factory=dict)
 
 
 # KEYS: the entities' hashes. ARGV: seconds to live (0: for ever), the number of fields, the fields' names, the clock's
@@ -313,8 +321,9 @@ class FencedRedisOnlineStore(RedisOnlineStore):
 
     def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
+        given, rows = len(rows), without_erased(config, rows)
         if not rows:
-            return Fenced()
+            return Fenced(refused=given)
         client, name = self._get_client(config.online_store), _view_name(config, view)
         pass_fence, keep_largest = client.register_script(PASS_FENCE), client.register_script(KEEP_LARGEST)
         features = list(rows[0].values)
@@ -339,7 +348,7 @@ class FencedRedisOnlineStore(RedisOnlineStore):
                 f"The online store refused to write {view.name}: {error}. {done} of {len(rows)} rows were done; "
                 "push again, what was written is not written twice."
             ) from error
-        return Fenced(accepted, len(rows) - accepted)
+        return Fenced(accepted, given - accepted)
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None

@@ -8,10 +8,11 @@ change is not written again, so a second run leaves the same version and the sam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
@@ -34,6 +35,16 @@ class Committed:
     version: int
     rows: int
     changed: bool
+    erased: int = 0
+    """Rows that were not written because their user was erased."""
+
+
+class Erasures(Protocol):
+    """Knows who was erased (`pipeline.stores.tombstones`)."""
+
+    def erased_rows(self, table: Table, rows: pl.DataFrame) -> pl.Series:
+        """A mask: the rows that may not be written."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,16 +59,19 @@ class Commit:
 
 
 class Lake:
-    """All Delta tables below one folder or object-store URL."""
+    """All Delta tables below one folder or object-store URL. With `erasures`, no write brings back who was erased."""
 
-    def __init__(self, url: str, storage_options: dict[str, str] | None = None):
+    def __init__(self, url: str, storage_options: dict[str, str] | None = None, erasures: Erasures | None = None):
         self.url = url.rstrip("/")
         self.storage_options = storage_options or {}
+        self.erasures = erasures
 
     @classmethod
     def of(cls, settings: Settings) -> Lake:
         """The lake that the settings name."""
-        return cls(settings.lake_url, settings.stores.storage_options)
+        from pipeline.stores.tombstones import Tombstones  # stands on this file itself
+
+        return cls(settings.lake_url, settings.stores.storage_options, Tombstones.of(settings))
 
     def path(self, table: Table) -> str:
         return f"{self.url}/{table.name}"
@@ -119,6 +133,14 @@ class Lake:
             frame = frame.filter(pl.col(PARTITION_COLUMN) <= last.key)
         return frame.select(pl.col(name).cast(dtype) for name, dtype in table.schema.items())
 
+    def versions_of_rows(self, table: Table) -> pl.LazyFrame:
+        """Every row of every day, in the contract's columns and the partition column, in no order."""
+        if not self.exists(table):
+            return table.empty().with_columns(pl.lit("").alias(PARTITION_COLUMN)).lazy()
+        frame = pl.scan_delta(self.path(table), storage_options=self.storage_options or None)
+        columns = [pl.col(name).cast(dtype) for name, dtype in table.schema.items()]
+        return frame.select(*columns, *([PARTITION_COLUMN] if table.daily else []))
+
     def read(self, table: Table, day: Day) -> pl.DataFrame:
         """One day as written, in key order; all versions of a row where the table keeps them."""
         return self._in_order(table, self.scan(table, day, day).collect())
@@ -140,22 +162,42 @@ class Lake:
         is added beside the one it corrects; a row that is no longer there is removed.
         """
         _check_columns(table, frame)
-        wanted = frame.select([*table.names, PARTITION_COLUMN]).sort([PARTITION_COLUMN, *table.key])
+        wanted = self._not_erased(table, frame.select([*table.names, PARTITION_COLUMN]))
+        erased, wanted = frame.height - wanted.height, wanted.sort([PARTITION_COLUMN, *table.key])
         standing = self._standing(table, first, last)
         if table.keeps_versions:
             wanted = _with_corrections(table, standing, wanted)
         if self.exists(table) and _same_rows(table, standing, wanted):
-            return Committed(self._open(table).version(), wanted.height, changed=False)
+            return Committed(self._open(table).version(), wanted.height, changed=False, erased=erased)
         condition = f"{PARTITION_COLUMN} >= '{first.key}' AND {PARTITION_COLUMN} <= '{last.key}'"
-        return self._write(table, wanted, condition, note)
+        return self._write(table, wanted, condition, note, erased)
 
     def overwrite(self, table: Table, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
         """Make `frame` the whole content of a table without days, in one commit."""
         _check_columns(table, frame)
-        wanted = frame.select(table.names).sort(table.key)
+        wanted = self._not_erased(table, frame.select(table.names)).sort(table.key)
         if self.exists(table) and _same_rows(table, self._in_order(table, self.scan(table).collect()), wanted):
             return Committed(self._open(table).version(), wanted.height, changed=False)
         return self._write(table, wanted, None, note)
+
+    def rewrite_days(
+        self, table: Table, days: Collection[Day], frame: pl.DataFrame, note: dict[str, str] | None = None
+    ) -> Committed:
+        """Make `frame`, as it is, the whole content of these days (of the table, where it has no days), in one commit.
+
+        No version of a row is kept that is not in `frame`: for taking out what may not be there.
+        """
+        _check_columns(table, frame)
+        names = [*table.names, PARTITION_COLUMN] if table.daily else table.names
+        keys = ", ".join(f"'{day.key}'" for day in sorted(days))
+        return self._write(table, frame.select(names), f"{PARTITION_COLUMN} IN ({keys})" if table.daily else None, note)
+
+    def _not_erased(self, table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame if self.erasures is None else frame.filter(~self.erasures.erased_rows(table, frame))
+
+    def open(self, table: Table) -> DeltaTable:
+        """The newest version, for what only Delta itself does."""
+        return self._open(table)
 
     def _open(self, table: Table) -> DeltaTable:
         return DeltaTable(self.path(table), storage_options=self.storage_options)
@@ -172,7 +214,7 @@ class Lake:
         return frame.sort([*table.key, "created"] if table.keeps_versions else list(table.key))
 
     def _write(
-        self, table: Table, frame: pl.DataFrame, condition: str | None, note: dict[str, str] | None
+        self, table: Table, frame: pl.DataFrame, condition: str | None, note: dict[str, str] | None, erased: int = 0
     ) -> Committed:
         if "://" not in self.url:
             Path(self.url).mkdir(parents=True, exist_ok=True)
@@ -180,6 +222,7 @@ class Lake:
             "mode": "overwrite",
             "partition_by": [PARTITION_COLUMN] if table.daily else None,
             "storage_options": self.storage_options,
+            "configuration": kept_out_of_the_log(table),
             "commit_properties": CommitProperties(custom_metadata={"contract": table.version, **(note or {})}),
         }
         rows = frame.to_arrow()
@@ -189,7 +232,7 @@ class Lake:
                     write_deltalake(self.path(table), rows, **options)
                 else:
                     write_deltalake(self.path(table), rows, predicate=condition, **options)
-                return Committed(self._open(table).version(), frame.height, changed=True)
+                return Committed(self._open(table).version(), frame.height, changed=True, erased=erased)
             except (CommitFailedError, TableNotFoundError) as error:
                 if attempt == COMMIT_TRIES - 1:
                     raise EngineFailure(
@@ -197,6 +240,14 @@ class Lake:
                         "run the partition again."
                     ) from error
         raise AssertionError("unreachable")
+
+
+def kept_out_of_the_log(table: Table) -> dict[str, str]:
+    """Delta writes the least and greatest value of columns into its log, for ever; of a user it shall not."""
+    if not {"user_id", "raw"} & set(table.names):
+        return {}
+    told = [c.name for c in table.columns if c.dtype != pl.String and not isinstance(c.dtype, pl.List)]
+    return {"delta.dataSkippingStatsColumns": ",".join(told)}
 
 
 def newest_versions(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,0 +1,1 @@
+"""Pseudonyms and receipts: what privacy means, without a store."""
