@@ -32,6 +32,8 @@ COMMANDS = {
     "report": "report",
     "status": "status",
     "quarantine": "quarantine",
+    "forget": "forget",
+    "pseudonyms": "pseudonyms",
     "doctor": "doctor",
     "up": "up",
     "down": "down",

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import MAX_ID_LENGTH, duration_of
 from pipeline.errors import NotFound, UserMistake
+from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.stores.feature_store import open_feature_store
 
@@ -71,9 +72,10 @@ def look_up(settings: Settings, user_id: str, service: str, now: datetime) -> Lo
     """
     if not 0 < len(user_id) <= MAX_ID_LENGTH:
         raise UserMistake(f"A user id has 1 to {MAX_ID_LENGTH} characters, not {len(user_id)}.")
+    stored = UserIds.of(settings).stored_id(user_id)
     store = open_feature_store(settings)
     found = service_named(store, service)
-    response = store.get_online_features(features=found, entity_rows=[{USER: user_id}], full_feature_names=True).proto
+    response = store.get_online_features(features=found, entity_rows=[{USER: stored}], full_feature_names=True).proto
     served = {
         name: (feast_value_type_to_python_type(result.values[0]), _time_of(result.event_timestamps[0]))
         for name, result in zip(response.metadata.feature_names.val, response.results, strict=True)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, MAX_ID_LENGTH, UNKNOWN_TITLE
 from pipeline.errors import NotFound, UserMistake
 from pipeline.partitions import Day
+from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
@@ -114,6 +115,8 @@ def recommend(
     """
     users = list(dict.fromkeys(user_ids))
     _check(users, k)
+    asked = {UserIds.of(settings).stored_id(user): user for user in users}
+    users = list(asked)
     # Loading the model libraries takes seconds; a mistake is told before.
     from pipeline.features.histories import FIRST_ITEM
     from pipeline.serving.releases import load_release, newest_sequences, ranked_lists
@@ -144,7 +147,8 @@ def recommend(
     ).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
     order = pl.DataFrame({"user_id": users}, {"user_id": pl.String}).with_row_index("position")
     rows = pl.concat([ranked, fallback]).join(order, on="user_id").sort("position", "rank").drop("position")
-    event_times = dict(sequences.select("user_id", "event_timestamp").iter_rows())
+    rows = rows.with_columns(pl.col("user_id").replace(asked))
+    event_times = {asked[user]: moment for user, moment in sequences.select("user_id", "event_timestamp").iter_rows()}
     return Recommendations(
         model_version=version and version.number,
         interest_version=version and int(version.tags["interest_version"]),

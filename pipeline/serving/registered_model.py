@@ -116,10 +116,25 @@ def _load_pyfunc(path: str) -> AskedForInterest | AskedForItems:
     return load_asked(Path(path))
 
 
+def example_histories(histories: Histories, catalogue: Catalogue) -> Histories:
+    """A few histories that are nobody's, up to the newest event: an example is kept with the model, for ever."""
+    users, events = EXAMPLE_USERS, min(EXAMPLE_EVENTS, catalogue.num_items - FIRST_ITEM)
+    places = np.arange(users * events)
+    newest = int(histories.times.max(initial=0))
+    hour = timedelta(hours=1) // timedelta(microseconds=1)
+    return Histories(
+        np.array([f"example-{position}" for position in range(users)], dtype=object),
+        np.arange(users + 1, dtype=np.int64) * events,
+        (FIRST_ITEM + places % (catalogue.num_items - FIRST_ITEM)).astype(np.int32),
+        (1 + places % len(histories.event_types)).astype(np.int16),
+        newest - hour * (events - 1 - places % events).astype(np.int64),
+        histories.event_types,
+    )
+
+
 def example_rows(histories: Histories, catalogue: Catalogue) -> pl.DataFrame:
-    """Some users' newest events as rows of `INPUT_SCHEMA`, under names that are nobody's."""
-    some = histories.with_events()
-    some = some.take(np.arange(min(EXAMPLE_USERS, some.num_users))).last(EXAMPLE_EVENTS)
+    """`example_histories` as rows of `INPUT_SCHEMA`."""
+    some = example_histories(histories, catalogue)
     ids, types = np.array(catalogue.item_ids, dtype=object), np.array(["", *histories.event_types], dtype=object)
     rows = [
         (f"example-{position}", ids[items].tolist(), types[kinds].tolist(), times.tolist())

@@ -24,6 +24,7 @@ from pipeline.contracts import TABLES, UTC_TIME, Table
 from pipeline.contracts.content import content_hash
 from pipeline.errors import EngineFailure, NotFound, UnreadableFile, UserMistake
 from pipeline.serving.lookup import USER, service_named
+from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.stores.feature_store import open_feature_store
 from pipeline.stores.model_versions import Dataset
@@ -34,6 +35,7 @@ from pipeline.stores.tables import Lake
 MOMENT = "event_timestamp"
 CUTOFF = "model_cutoff"
 KEYS = [USER, MOMENT]
+AT_REST = "__user_at_rest"
 KEYS_AT_ONCE = 20_000
 """Pairs of user and moment that are joined together: each meets all earlier rows of its user before one is chosen."""
 SAMPLE_ROWS = 10
@@ -56,6 +58,8 @@ class Manifest(BaseModel):
     """By view, the rows for which it had nothing."""
     reencoded: int
     """Rows with a vector of a model that had seen data from after the row's time."""
+    erased: int = 0
+    """Rows that were asked for of users who were erased. They are left out."""
     entities: str = ""
     """The file that named users and moments, where there was one."""
     entities_hash: str
@@ -97,13 +101,17 @@ def training_set(
     """
     store = open_feature_store(settings)
     found = service_named(store, service)
-    wanted = _checked(entity_df, found)
+    asked, users = _checked(entity_df, found), UserIds.of(settings)
+    wanted = asked.filter(~users.erased(asked[USER]))
     lake = Lake.of(settings)
     tables = {table.name: table for table in TABLES}
     used = {projection.name: tables[projection.name] for projection in found.feature_view_projections}
     pinned = dict(versions) if versions is not None else {name: lake.version(table) for name, table in used.items()}
-    joined = _joined(store, found, used, wanted.select(KEYS).unique(maintain_order=True), as_served, pinned)
-    rows = wanted.join(joined, on=KEYS, how="left", maintain_order="left")
+    # Joined by the ids at rest; what comes back carries the ids that were asked for.
+    at_rest = wanted.with_columns(users.stored(wanted[USER]).alias(AT_REST))
+    keys = at_rest.select(pl.col(AT_REST).alias(USER), MOMENT).unique(maintain_order=True)
+    joined = _joined(store, found, used, keys, as_served, pinned).rename({USER: AT_REST})
+    rows = at_rest.join(joined, on=[AT_REST, MOMENT], how="left", maintain_order="left").drop(AT_REST)
     if rows.height != wanted.height or not rows.select(wanted.columns).equals(wanted):
         raise EngineFailure(
             f"{rows.height} rows came back for {wanted.height} that were asked for. Nothing was written; report this."
@@ -127,7 +135,8 @@ def training_set(
             for p in found.feature_view_projections
         },
         reencoded=reencoded,
-        entities_hash=content_hash(wanted),
+        erased=asked.height - wanted.height,
+        entities_hash=content_hash(asked),
         content_hash=content_hash(rows),
         known_at=known_at,
     )
@@ -268,8 +277,8 @@ def _joined(
             except UNREADABLE as error:
                 shown = ", ".join(f"{name} version {version}" for name, version in versions.items())
                 raise NotFound(
-                    f"The tables cannot be read as of {shown}: {error}. Old versions go when a table is vacuumed; "
-                    "make a new set from the newest ones."
+                    f"The tables cannot be read as of {shown}: {error}. Old versions go when a table is vacuumed "
+                    "or a user is erased; make a new set from the newest ones."
                 ) from error
             answer = answer.with_columns(pl.col(MOMENT).dt.convert_time_zone("UTC"))
             parts.append(answer.select(pl.col(name).cast(dtype) for name, dtype in parts[0].schema.items()))

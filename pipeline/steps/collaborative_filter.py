@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from time import perf_counter
 
-import numpy as np
 import polars as pl
 
 from pipeline.errors import NotFound
@@ -24,7 +23,7 @@ from pipeline.models.release import Release
 from pipeline.models.translation import encoder_in
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, run_key_of
-from pipeline.serving.registered_model import example_rows
+from pipeline.serving.registered_model import example_histories, example_rows
 from pipeline.serving.releases import load_interest, load_release
 from pipeline.settings import Settings
 from pipeline.steps.model_runs import (
@@ -75,7 +74,7 @@ def train_collaborative_filter(as_of: datetime, settings: Settings, known_at: da
     run.write_evaluation(evaluation)
     known = data.split.known(data.histories)
     example = example_rows(known, data.catalogue)
-    some = known.with_events().take(np.arange(example.height))
+    some = example_histories(known, data.catalogue)
     version = register_run(
         registry,
         MODEL,

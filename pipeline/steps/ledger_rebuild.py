@@ -15,6 +15,7 @@ from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, Promotion, records_of
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Commit, Lake
+from pipeline.stores.tombstones import Tombstones
 
 MODELS = ("interest_evolution", "collaborative_filter")
 DECIDED = ("promoted", "held", "rolled_back")
@@ -79,6 +80,7 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
         ledger.forget_partitions(table.name)
         ledger.record_partitions([lines[partition] for partition in sorted(lines)])
         partitions, bare = partitions + len(lines), bare + len(counted)
+    Tombstones.of(settings).restore()
     promotions = _promotions(settings)
     for promotion in promotions:
         ledger.record_promotion(promotion)

@@ -193,6 +193,21 @@ class Registry:
         self._client.set_terminated(run.info.run_id, "FINISHED")
         return run.info.run_id
 
+    def mark_training_sets(self, why: str) -> list[str]:
+        """Note on every set that was handed out until now that it cannot be made again; the files that were written."""
+        experiment = self._client.get_experiment_by_name(TRAINING_SETS)
+        if experiment is None:
+            return []
+        found, token = [], None
+        while True:
+            page = self._client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+            for run in page:
+                self._client.set_tag(run.info.run_id, "cannot_be_repeated", why)
+                sources = [json.loads(given.dataset.source) for given in run.inputs.dataset_inputs]
+                found += [str(source.get("uri", source)) for source in sources]
+            if not (token := page.token):
+                return sorted(found)
+
     def promote(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
         """Let a version serve from its cutoff on. The champion alias follows only to a newer cutoff."""
         return self._decide(version, "promoted", reasons, decided_by, known_at)

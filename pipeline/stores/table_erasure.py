@@ -23,8 +23,8 @@ from pipeline.stores.tombstones import PAYLOAD, USER, Tombstones, users_named
 UNFINISHED = timedelta(hours=1)
 """A file that no commit names yet may belong to a write that is under way, unless it is older than this."""
 
-NoteOf = Callable[[Mapping[str, int]], dict[str, str]]
-"""(rows taken out of each day) -> what the commit says about itself"""
+NoteOf = Callable[[Mapping[str, int], Mapping[str, int]], dict[str, str]]
+"""(rows taken out of each day, keys that it has left) -> what the commit says about itself"""
 
 
 def erased_rows_by_day(lake: Lake, table: Table, tombstones: Tombstones) -> dict[str, int]:
@@ -48,7 +48,10 @@ def erase_rows(lake: Lake, table: Table, tombstones: Tombstones, note_of: NoteOf
     standing = rows.collect()
     kept = standing.filter(~tombstones.erased_rows(table, standing))
     days = [Day.parse(key) for key in by_day] if table.daily else []
-    lake.rewrite_days(table, days, kept, note_of(by_day))
+    left: dict[str, int] = {}
+    if table.daily:
+        left = dict(kept.unique([*table.key, PARTITION_COLUMN]).group_by(PARTITION_COLUMN).len().iter_rows())
+    lake.rewrite_days(table, days, kept, note_of(by_day, left))
     return by_day
 
 
