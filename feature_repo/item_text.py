@@ -10,5 +10,6 @@ item_text = view_of(
     ITEM_TEXT,
     entity=item,
     source=item_text_source,
+    written_by="interest_evolution",
     description="The item's title and categories as one whitened vector of a language model.",
 )

@@ -12,6 +12,7 @@ long_term_interest = view_of(
     LONG_TERM_INTEREST,
     entity=user,
     source=long_term_interest_source,
+    written_by="long_term_interest",
     ttl=timedelta(days=28),
     description="What the user has cared about over months, as one vector of one embedding space, from the newest "
     "model whose training data ended before the day.",

@@ -12,6 +12,7 @@ recommendations = view_of(
     RECOMMENDATIONS,
     entity=user,
     source=recommendations_source,
+    written_by="recommendations",
     ttl=timedelta(days=28),
     description="The best items for the user as of the end of a day, best first, from the hybrid score.",
 )

@@ -10,5 +10,6 @@ sequence_features = view_of(
     SEQUENCE_FEATURES,
     entity=user,
     source=sequence_features_source,
+    written_by="sequence_features",
     description="The user's last events as parallel arrays, oldest first, as of the user's last active day.",
 )

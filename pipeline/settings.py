@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import BadSetting
@@ -181,6 +181,47 @@ class Parity(Group):
     )
 
 
+class Lookups(Group):
+    """What is kept of answered look-ups, so that they can be compared with the tables later."""
+
+    log: bool = Field(default=False, description="Whether each answered look-up is appended to the log of its day.")
+    folder: str = Field(default="", description="Folder of the log; empty for `served_lookups` in the home folder.")
+    push_minutes: float = Field(
+        default=60.0, ge=0, description="How long a row may be on its way from its table to the online store."
+    )
+
+
+class Access(Group):
+    """Who may ask Feast's servers, by the groups that a signed token carries. Off: whoever reaches their ports."""
+
+    check: Literal["off", "oidc"] = Field(default="off", description="How a caller shows who it is.")
+    discovery_url: str = Field(
+        default="", description="The identity provider's document: https://.../.well-known/openid-configuration."
+    )
+    client_id: str = Field(default="", description="The name under which the provider knows this platform.")
+    audience: str = Field(default="", description="The `aud` that a token must carry; empty accepts any.")
+    issuer: str = Field(default="", description="The `iss` that a token must carry; empty accepts any.")
+    ca_file: str = Field(default="", description="Certificates to trust for the provider, where it has its own.")
+    read_online: tuple[str, ...] = Field(
+        default=("interest-read-online",), min_length=1, description="Groups that may look features up online."
+    )
+    read_offline: tuple[str, ...] = Field(
+        default=("interest-read-offline",), min_length=1, description="Groups that may make training sets."
+    )
+    write: tuple[str, ...] = Field(
+        default=("interest-write",), min_length=1, description="Groups that may write feature values."
+    )
+    manage: tuple[str, ...] = Field(
+        default=("interest-manage",), min_length=1, description="Groups that may change definitions."
+    )
+
+    @model_validator(mode="after")
+    def _names_its_provider(self) -> Access:
+        if self.check == "oidc" and not self.discovery_url:
+            raise ValueError("`check` is oidc, which needs `discovery_url`")
+        return self
+
+
 class Stores(Group):
     """Where everything else lives; empty means inside the home folder."""
 
@@ -232,6 +273,7 @@ class Ports(Group):
     mlflow: int = Field(default=8975, ge=1, le=65535, description="MLflow's pages.")
     feast: int = Field(default=8976, ge=1, le=65535, description="Feast's feature server.")
     feast_ui: int = Field(default=8977, ge=1, le=65535, description="Feast's pages.")
+    catalog: int = Field(default=8978, ge=1, le=65535, description="The feature catalogue; bound to 127.0.0.1 only.")
 
 
 class Settings(BaseSettings):
@@ -256,6 +298,8 @@ class Settings(BaseSettings):
     recommending: Recommending = Recommending()
     online: Online = Online()
     parity: Parity = Parity()
+    lookups: Lookups = Lookups()
+    access: Access = Access()
     stores: Stores = Stores()
     privacy: Privacy = Privacy()
     airflow: Airflow = Airflow()
@@ -339,6 +383,11 @@ class Settings(BaseSettings):
     def online_path(self) -> Path:
         """The SQLite online store, where that is the type."""
         return Path(self.online.url) if self.online.url else self.place("feast/online.db")
+
+    @property
+    def lookups_path(self) -> Path:
+        """The log of answered look-ups, a folder a day."""
+        return Path(self.lookups.folder) if self.lookups.folder else self.place("served_lookups")
 
 
 def keep_libraries_quiet() -> None:

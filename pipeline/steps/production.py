@@ -42,7 +42,7 @@ def check_settings_file(file: Path) -> Diagnosis:
         findings.append(_postgres(name, url))
     findings += [_registry_server(settings), _bucket("stores.lake", settings.stores.lake)]
     findings += [_bucket("stores.artifacts", settings.stores.artifacts), _commits(settings), _landing(settings)]
-    findings += [_redis(settings), *_executor(settings), *_schedule(settings), *_secrets(settings)]
+    findings += [_redis(settings), *_executor(settings), *_schedule(settings), *_access(settings), *_secrets(settings)]
     return Diagnosis(subject=str(file), findings=tuple(findings))
 
 
@@ -138,6 +138,22 @@ def _schedule(settings: Settings) -> Iterator[Finding]:
         yield fine("airflow.scheduled", "true")
     else:
         yield error("airflow.scheduled", "false", "true", "Set airflow.scheduled, or no day starts by itself.")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    """Features are answered to whom a signed token lets in, and the token must have been made for this platform."""
+    access, remedy = settings.access, "Set it under [access] in the file."
+    if access.check == "off":
+        yield error("access.check", "off: whoever reaches the port reads everybody's features", "oidc", remedy)
+        return
+    if not access.discovery_url.startswith("https://"):
+        yield error("access.discovery_url", "not https, so its keys could be anybody's", "https://...", remedy)
+    open_claims = [name for name in ("audience", "issuer") if not getattr(access, name)]
+    if open_claims:
+        found = f"{' and '.join(open_claims)} not set: a token for another service of the provider does, too"
+        yield error("access", found, "access.audience and access.issuer", remedy)
+    else:
+        yield fine("access", f"tokens of {access.issuer}")
 
 
 def _executor(settings: Settings) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from feast.data_format import DeltaFormat
 from feast.types import Array, FeastType, Float32, Float64, Int64, String, UnixTimestamp
 
 from pipeline.contracts import UTC_TIME, Column, Table
-from pipeline.settings import Settings
+from pipeline.settings import Access, Settings
 
 EVENT_TIME = "event_timestamp"
 CREATED = "created"
@@ -45,6 +45,11 @@ def declared_with(settings: Settings) -> Iterator[None]:
         _applied.reset(token)
 
 
+def declared_access() -> Access:
+    """Who may do what, by the settings."""
+    return (_applied.get() or Settings.load()).access
+
+
 def delta_source(table: Table) -> FileSource:
     """The lake's table as Feast's batch source, named as the table."""
     lake = (_applied.get() or Settings.load()).lake_url
@@ -61,11 +66,17 @@ def delta_source(table: Table) -> FileSource:
 
 
 def view_of(
-    table: Table, entity: Entity, source: FileSource, description: str, ttl: timedelta | None = None
+    table: Table,
+    entity: Entity,
+    source: FileSource,
+    description: str,
+    ttl: timedelta | None = None,
+    written_by: str = "",
 ) -> FeatureView:
     """The view of a whole table. Without `ttl` a row holds until the next one, however long that takes.
 
-    Its tags say how fresh it is kept, what a missing value means, and, for a vector, where its space is named.
+    Its tags say how fresh it is kept, what a missing value means, which Dag writes it, and, for a vector, where its
+    space is named.
     """
     missing = "; ".join(f"{column.name}: {column.when_null}" for column in table.columns if not column.required)
     tags = {
@@ -74,6 +85,8 @@ def view_of(
         "grain": table.grain,
         "contract": table.version,
     }
+    if written_by:
+        tags["dag"] = written_by
     if "space_id" in table.names:
         tags["space"] = "space_id; compare vectors only when equal"
     return FeatureView(

@@ -26,12 +26,14 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.errors import FeatureViewNotFoundException, ProjectNotFoundException, ProjectObjectNotFoundException
 from feast.feature_view import DUMMY_ENTITY
+from feast.permissions.permission import Permission
 from feast.project import Project
 from feast.repo_contents import RepoContents
 
 from pipeline.contracts import TABLES, Table
 from pipeline.errors import ContractViolation, EngineFailure, NotFound
 from pipeline.settings import Settings
+from pipeline.stores.access import described_access
 from pipeline.stores.declarations import CREATED, EVENT_TIME, declared_with
 from pipeline.stores.encoding import encode_rows
 from pipeline.stores.locks import alone
@@ -78,7 +80,7 @@ def apply_definitions(settings: Settings) -> bool:
     with alone(settings, "feast_apply"):
         described = _described(settings)
         _render(settings, described)
-        digest = _digest(described)
+        digest = _digest(settings, described)
         if _is_applied(settings, described):
             return False
         if described["registry"]["registry_type"] != "file" or "://" in described["registry"]["path"]:
@@ -229,6 +231,8 @@ def _described(settings: Settings) -> dict:
     else:
         described["online_store"] |= {"path": str(settings.online_path)}
     described["online_store"] |= described_tombstones(settings)
+    if settings.access.check != "off":
+        described["auth"] = described_access(settings)
     return described
 
 
@@ -242,9 +246,10 @@ def _render(settings: Settings, described: dict) -> None:
     draft.replace(path)
 
 
-def _digest(described: dict) -> str:
-    """Changes with the declarations, the contracts that they are made from, and the stores."""
-    parts = [yaml.safe_dump(described), *(f"{table.version} {table.columns}" for table in TABLES)]
+def _digest(settings: Settings, described: dict) -> str:
+    """Changes with the declarations, the contracts and groups that they are made from, and the stores."""
+    parts = [yaml.safe_dump(described), settings.access.model_dump_json()]
+    parts += [f"{table.version} {table.columns}" for table in TABLES]
     sources = [*sorted(REPO.glob("*.py")), Path(__file__), Path(__file__).with_name("declarations.py")]
     parts += [path.read_text(encoding="utf-8") for path in sources]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -264,7 +269,7 @@ def _is_applied(settings: Settings, described: dict) -> bool:
         project = open_feature_store(settings).registry.get_project(PROJECT)
     except (ProjectNotFoundException, ProjectObjectNotFoundException, FileNotFoundError):
         return False
-    return project.tags.get("definitions") == _digest(described)
+    return project.tags.get("definitions") == _digest(settings, described)
 
 
 def _apply(settings: Settings, described: dict, digest: str) -> None:
@@ -314,5 +319,5 @@ def _declared(settings: Settings) -> RepoContents:
         label_views=[],
         entities=[*all_of(Entity), DUMMY_ENTITY],
         feature_services=all_of(FeatureService),
-        permissions=[],
+        permissions=all_of(Permission),
     )

@@ -42,6 +42,7 @@ from redis.exceptions import RedisError
 
 from pipeline.errors import EngineFailure
 from pipeline.stores.encoding import EncodedRow
+from pipeline.stores.feast_writes import refuse_distorted
 from pipeline.stores.fence import FAR_PAST, Clock, is_newer, time_of
 from pipeline.stores.online_erasure import without_erased
 
@@ -163,6 +164,7 @@ class FencedSqliteOnlineStore(SqliteOnlineStore):
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
     ) -> None:
+        refuse_distorted(table.name, (values for _, values, _, _ in data))
         self.write_fenced(config, table, _encoded(config, data))
         if progress:
             progress(len(data))
@@ -353,6 +355,7 @@ class FencedRedisOnlineStore(RedisOnlineStore):
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
     ) -> None:
+        refuse_distorted(table.name, (values for _, values, _, _ in data))
         self.write_fenced(config, table, _encoded(config, data))
         if progress:
             progress(len(data))

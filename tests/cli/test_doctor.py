@@ -231,6 +231,9 @@ def test_the_production_file_is_accepted(interest):
     ("was", "now", "check", "said"),
     [
         ("scheduled = true", "scheduled = false", "airflow.scheduled", "false"),
+        ('check = "oidc"', 'check = "off"', "access.check", "whoever reaches the port"),
+        ("https://id.internal/realms/platform/.well", "http://id.internal/.well", "access.discovery_url", "not https"),
+        ("audience = ", "# audience = ", "access", "audience not set"),
         ('profile = "production"', 'profile = "embedded"', "profile", "embedded"),
         ('profile = "production"', 'profle = "production"', "settings", "`profle`"),
         ("parallelism = 32", 'parallelism = "many"', "settings", "`airflow.parallelism`"),

@@ -4,6 +4,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import pandas as pd
 import polars as pl
 import pytest
 import yaml
@@ -160,6 +161,26 @@ def test_a_push_that_feast_would_distort_is_refused_before_anything_is_written(a
     with pytest.raises(ContractViolation, match="nothing changed online") as caught:
         push_online(applied, "long_term_interest", frame)
     assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("view", "values", "fact"),
+    [
+        ("sequence_features", {"item_ids": ["i1", None]}, "item_ids: missing or empty inside an array"),
+        ("sequence_features", {"event_times": [NOON, None]}, "event_times: missing inside an array"),
+        ("long_term_interest", {"vector": [0.5, None]}, "vector: missing, NaN or infinite inside an array"),
+    ],
+)
+def test_what_feast_itself_has_distorted_on_its_own_way_in_is_refused(store, view, values, fact):
+    sequence = {"item_ids": ["i1", "i2"], "event_types": ["view", "view"], "event_times": [NOON, NOON], "num_events": 2}
+    vector = {name: vectors()[name].to_list()[0] for name in ("vector", "space_id", "model_version", "model_cutoff")}
+    row = (sequence if view == "sequence_features" else vector) | values
+    row |= {"user_id": "holes", "event_timestamp": NOON, "created": NOON}
+    with pytest.raises(ContractViolation, match="nothing changed online") as caught:
+        store.write_to_online_store(view, pd.DataFrame([row]))
+    assert fact in str(caught.value)
+    [feature] = values
+    assert store.get_online_features([f"{view}:{feature}"], [{"user_id": "holes"}]).to_dict()[feature] == [None]
 
 
 def test_an_empty_push_is_no_push(applied):
