@@ -43,6 +43,8 @@ PAGES = ("reports", "data_docs")
 APART = ("lake", "landing", "secrets", "receipts", "locks")
 """Folders that have places of their own, or hold no word of a user."""
 TEXT_ENDINGS = (".html", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".log", ".md", ".js", ".yaml", ".yml")
+LINE_BY_LINE = (".log", ".jsonl", ".ndjson")
+"""A line of these may go without harm to the others."""
 READ_ENDINGS = (*TEXT_ENDINGS, ".parquet")
 
 
@@ -228,7 +230,7 @@ def _files(settings: Settings, tombstones: Tombstones) -> PlaceOf:
         for file, _ in list(lines(hashes)):
             if file.suffix.lower() == ".parquet":
                 rewrite_users(file, pl.read_parquet(file)["user_id"], ~_erased_in(file, hashes, tombstones))
-            elif file.suffix == ".log":
+            elif file.suffix.lower() in LINE_BY_LINE:
                 kept = [line for line in file.read_bytes().split(b"\n") if not _names(line, hashes, tombstones)]
                 _replace(file, b"\n".join(kept))
 

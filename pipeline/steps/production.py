@@ -53,6 +53,11 @@ def _profile(settings: Settings) -> Iterator[Finding]:
         yield error("profile", settings.profile, 'profile = "production"', "Set it in the file.")
     if not settings.home.is_absolute():
         yield error("home", str(settings.home), "an absolute path: workers start in any folder", "Set home.")
+    if not settings.privacy.pseudonymise:
+        yield warning(
+            "privacy.pseudonymise", "false: ids lie open in every table", "true, from the first load on",
+            "Set pseudonymise = true under [privacy]; on data that is there, run `interest pseudonyms rotate --given`.",
+        )
     if not settings.log_json:
         yield warning("log_json", "false", "true, so that a collector can read the logs", "Set log_json = true.")
 
@@ -194,6 +199,8 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         held.append("online.url")
     if settings.secret.get_secret_value():
         held.append("secret")
+    for name in ("tombstone_key", "pseudonym_keys"):
+        held += [f"privacy.{name}"] if getattr(settings.privacy, name).get_secret_value() else []
     held += [
         f"stores.storage_options.{n}" for n, v in settings.stores.storage_options.items() if SECRET_NAME.search(n) and v
     ]

@@ -59,6 +59,11 @@ def key_id(key: bytes) -> str:
 
 def _kept(settings: Settings) -> dict:
     file = key_file(settings)
+    if settings.profile == "production":
+        raise BadSetting(
+            "In production every machine must have the same keys: set INTEREST_PRIVACY__TOMBSTONE_KEY and, with "
+            "pseudonyms, INTEREST_PRIVACY__PSEUDONYM_KEYS. Nothing was written."
+        )
     if not file.is_file():
         made = {"tombstones": secrets.token_hex(KEY_BYTES), "pseudonyms": [secrets.token_hex(KEY_BYTES)]}
         create_private(file, json.dumps(made))

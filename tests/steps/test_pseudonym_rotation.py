@@ -173,4 +173,6 @@ def test_keys_from_the_settings_are_used_and_never_written(home):
         rotate_pseudonyms(settings, NOW, new_key=True)
     with pytest.raises(BadSetting, match="at least 32"):
         pseudonym_keys(Settings.load(home=home, privacy=Privacy(pseudonym_keys="short")))
+    with pytest.raises(BadSetting, match="every machine must have the same keys"):
+        pseudonym_keys(Settings.load(home=home, profile="production"))
     assert not settings.place("secrets").exists()
