@@ -28,6 +28,7 @@ COMMANDS = {
     "lookup": "lookup",
     "online": "online",
     "recommend": "recommend",
+    "benchmark": "benchmark",
     "training-set": "training_set",
     "report": "report",
     "status": "status",

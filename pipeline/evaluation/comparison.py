@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
@@ -198,6 +198,8 @@ def compare(
     confidence: float = 0.95,
     seed: int = 7,
     item_vectors: np.ndarray | None = None,
+    depth: int | None = None,
+    keep: Callable[[str, Histories, np.ndarray, np.ndarray], None] | None = None,
 ) -> Comparison:
     """Ask fitted recommenders the same questions about the test window (see split.py).
 
@@ -210,6 +212,8 @@ def compare(
         reference: the model that the others are compared with; the first one when not given.
         include_seen: whether items that the user has had may be recommended, and are asked for, again.
         item_vectors: [num_items, dim] for the diversity of lists; category shares when not given.
+        depth: length of the lists; the largest of `ks` when not given.
+        keep: is given each model's name, the asked users, their lists [users, depth] and the lists' scores.
 
     Raises:
         ValueError: no recommender, an unknown reference, or scores that do not fit the catalogue.
@@ -223,9 +227,11 @@ def compare(
     counts = np.bincount(known.items, minlength=catalogue.num_items).astype(np.float64)
     groups = item_cohorts(counts)
     vectors = catalogue.category_matrix() if item_vectors is None else item_vectors
-    scores_of = {name: _Asked(questions, catalogue, test_start, max(ks)) for name in recommenders}
+    scores_of = {name: _Asked(questions, catalogue, test_start, max(*ks, depth or 0)) for name in recommenders}
     for name, recommender in recommenders.items():
         scores_of[name].ask(recommender)
+        if keep is not None:
+            keep(name, questions.known, scores_of[name].lists, scores_of[name].scores)
     mix = category_mix(questions.known, catalogue)
     values = {
         name: _values(asked.lists, questions, groups, tuple(ks))
@@ -273,6 +279,7 @@ class _Asked:
     def __init__(self, questions: Questions, catalogue: Catalogue, as_of: datetime, depth: int) -> None:
         self.questions, self.catalogue, self.as_of, self.depth = questions, catalogue, as_of, depth
         self.lists = np.full((questions.num_users, depth), -1, dtype=np.int64)
+        self.scores = np.full((questions.num_users, depth), -np.inf, dtype=np.float32)
         self.broken_users = self.constant_users = 0
         self.seconds = 0.0
 
@@ -294,7 +301,8 @@ class _Asked:
             self.constant_users += int((real.max(axis=1, initial=-np.inf) == real.min(axis=1, initial=np.inf)).sum())
             if broken.any():  # a model that cannot be ranked shows nothing and hits nothing
                 scores = mask_special_items(np.where(broken[:, None], -np.inf, scores))
-            self.lists[first:end], _ = top_k(scores, self.depth, None if self.questions.include_seen else known)
+            seen = None if self.questions.include_seen else known
+            self.lists[first:end], self.scores[first:end] = top_k(scores, self.depth, seen)
 
 
 def _values(

@@ -179,16 +179,16 @@ class Histories:
 
     def before(self, moment: datetime) -> Histories:
         """The same users with their events before `moment`."""
-        return self._keep(self.times < microseconds_of(moment))
+        return self.keep(self.times < microseconds_of(moment))
 
     def between(self, first: datetime, end: datetime) -> Histories:
         """The same users with their events from `first` up to, not including, `end`."""
-        return self._keep((self.times >= microseconds_of(first)) & (self.times < microseconds_of(end)))
+        return self.keep((self.times >= microseconds_of(first)) & (self.times < microseconds_of(end)))
 
     def last(self, count: int) -> Histories:
         """The same users with at most their `count` newest events."""
         ends = np.repeat(self.offsets[1:], self.lengths)
-        return self._keep(np.arange(self.num_events) >= ends - count)
+        return self.keep(np.arange(self.num_events) >= ends - count)
 
     def take(self, positions: Sequence[int] | np.ndarray) -> Histories:
         """Some of the users, by position (or bool mask); order them ascending to keep users sorted."""
@@ -223,7 +223,8 @@ class Histories:
         """The users that have an event."""
         return self.take(self.lengths > 0)
 
-    def _keep(self, mask: np.ndarray) -> Histories:
+    def keep(self, mask: np.ndarray) -> Histories:
+        """The same users with the events of a mask, [events] bool."""
         kept = np.concatenate([[0], np.cumsum(mask)]).astype(np.int64)
         return Histories(
             self.user_ids, kept[self.offsets], self.items[mask], self.types[mask], self.times[mask], self.event_types

@@ -107,14 +107,15 @@ def build_training_rows(
     max_length: int,
     horizon_days: float,
     period_days: float,
-    labels_from: datetime | None = None,
+    labels_from: datetime | np.ndarray | None = None,
 ) -> TrainingRows:
     """Rows of at most `max_length` events that follow each other, cut from each user's end backwards.
 
     Args:
         histories: only events that may be trained on; cut them with `before` first.
         labels_from: when given, positions whose next event is earlier have no label, and rows without any label
-            are left out. So a validation period is scored with the whole history before it as input.
+            are left out. So a validation period is scored with the whole history before it as input. A mask [events]
+            instead of a moment says which events are labels; of each user they are the newest ones.
     """
     lengths, offsets = histories.lengths, histories.offsets
     windows = -(-lengths // max_length)                                     # [users]
@@ -140,7 +141,10 @@ def build_training_rows(
         trend=trend,
         trend_rows=trend.rows_of(histories.times),
     )
-    return rows if labels_from is None else _labelled_from(rows, microseconds_of(labels_from))
+    if labels_from is None:
+        return rows
+    is_label = labels_from if isinstance(labels_from, np.ndarray) else histories.times >= microseconds_of(labels_from)
+    return _with_labels(rows, is_label)
 
 
 def _ends_within(histories: Histories, days: float) -> np.ndarray:
@@ -155,11 +159,10 @@ def _ends_within(histories: Histories, days: float) -> np.ndarray:
     return np.searchsorted(lane + seconds, lane + day_ends + reach, side="left")
 
 
-def _labelled_from(rows: TrainingRows, first: int) -> TrainingRows:
-    """Keep as labels only events from `first` on, each predicted from what was known just before it."""
-    histories = rows.histories
+def _with_labels(rows: TrainingRows, is_label: np.ndarray) -> TrainingRows:
+    """Keep as labels only the events of a mask, each predicted from what was known just before it."""
     following = np.maximum(rows.next_of, 0)
-    labelled = (rows.next_of >= 0) & (histories.times[following] >= first)
+    labelled = (rows.next_of >= 0) & is_label[following]
     nothing = np.where(labelled, len(labelled), 0)
     any_label = np.concatenate([[0], np.cumsum(labelled)])
     kept = any_label[rows.ends] > any_label[rows.starts]

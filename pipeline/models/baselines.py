@@ -96,7 +96,8 @@ class ItemKNN:
             rows = np.arange(first, min(first + ITEMS_AT_ONCE, catalogue.num_items))
             both = np.asarray((columns[:, rows].T @ matrix).todense(), dtype=np.float32)
             both[np.arange(len(rows)), rows] = 0.0
-            both /= np.sqrt(users[rows])[:, None] * np.sqrt(users)[None, :] + self.shrinkage
+            together = np.sqrt(users[rows])[:, None] * np.sqrt(users)[None, :] + self.shrinkage
+            both /= np.maximum(together, 1e-9)  # an item that nobody had is like none
             if self.neighbours < catalogue.num_items:
                 border = np.partition(both, -self.neighbours, axis=1)[:, -self.neighbours]
                 both[both < border[:, None]] = 0.0  # equals at the border all stay, so no order decides

@@ -88,6 +88,7 @@ class CollaborativeFilter:
         encode: Encode | None = None,
         item_vectors: np.ndarray | None = None,
         previous: CollaborativeFilter | None = None,
+        parts: tuple[Histories, Histories] | None = None,
     ) -> CollaborativeFilter:
         """Learn from events before `validation_start`, stop and calibrate on those from there up to `as_of`.
 
@@ -98,9 +99,11 @@ class CollaborativeFilter:
                 itself have been trained on nothing after `validation_start`. None: no second phase.
             item_vectors: [num_items, text dim], text that lets an item without events have factors.
             previous: the last version, whose factors are the start for the items that it knew.
+            parts: what to learn from and what to choose on, of the same users, where they are not the events before
+                and after `validation_start` (leave one out).
         """
         start = validation_start or as_of - timedelta(days=self.config.validation_days)
-        past, current = histories.before(start), histories.between(start, as_of)
+        past, current = parts or (histories.before(start), histories.between(start, as_of))
         text = None if item_vectors is None else torch.from_numpy(np.asarray(item_vectors, dtype=np.float32))
         interest_dim = 1 if encode is None else encode(past.take(np.arange(min(1, past.num_users)))).shape[1]
         with torch.random.fork_rng(devices=[]):

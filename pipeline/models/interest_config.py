@@ -52,6 +52,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         weight_decay: float = 0.05,
         warmup_steps: int = 50,
         max_grad_norm: float = 1.0,
+        averaging: float = 0.995,
         tokens_a_batch: int = 1024,
         batches_an_epoch: int = 300,
         **kwargs,
@@ -89,6 +90,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
+        self.averaging = averaging
         self.tokens_a_batch = tokens_a_batch
         self.batches_an_epoch = batches_an_epoch
         super().__init__(**kwargs)

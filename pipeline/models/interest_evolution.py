@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,15 @@ CATALOGUE_FILE = "catalogue.json"
 LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
 TOKENS_AT_ONCE = 4096
 USERS_AT_ONCE = 512
+
+
+class ItemRows(NamedTuple):
+    """Vectors of some items, and where each item's is."""
+
+    vectors: Tensor
+    """[rows, dim]"""
+    place: Tensor
+    """[num_items] int64; 0 where an item has none"""
 
 
 class InterestEvolutionModel(PreTrainedModel):
@@ -92,15 +102,19 @@ class InterestEvolutionModel(PreTrainedModel):
 
     # ---- tensors
 
-    def item_table(self, dropped: Tensor | None = None) -> Tensor:
-        """[num_items, dim]: the vector of every item. `dropped` [num_items] bool leaves some to their text alone.
+    def item_table(self, dropped: Tensor | None = None, items: Tensor | None = None) -> Tensor:
+        """[num_items, dim], or [items, dim] of the given ones: item vectors. `dropped` [num_items] bool leaves some
+        to their text alone.
 
         An item that was in no training event has no id part, outside training too.
         """
         kept = self.trained_items if dropped is None else self.trained_items & ~dropped
-        table = self.item_id.weight * kept[:, None]
+        ids, texts = self.item_id.weight, self.text_vectors
+        if items is not None:
+            kept, ids, texts = kept[items], nn.functional.embedding(items, ids), texts[items]
+        table = ids * kept[:, None]
         if self.item_text is not None:
-            table = table + self.item_text(self.text_vectors)
+            table = table + self.item_text(texts)
         return table
 
     def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor) -> Tensor:
@@ -124,11 +138,13 @@ class InterestEvolutionModel(PreTrainedModel):
             dropped = (drawn < self.config.item_dropout).to(self.device)
             drawn = torch.rand(batch["items"].shape, generator=generator)
             asked = (drawn < self.config.future_positions).to(self.device)
-        table = self.item_table(dropped)
-        states = self.states(table, batch["items"], batch["types"], batch["times"])
+        table = self._needed_items(dropped, batch)
+        states = self.states(table.vectors, table.place[batch["items"]], batch["types"], batch["times"])
+        trend, sampled = batch["trend"], batch.get("negatives")
+        shown = trend if sampled is None else trend.index_select(2, sampled)
         losses = {
-            "next": self._item_loss("next", states, table, batch["next_items"][..., None], batch),
-            "future": self._item_loss("future", states, table, batch["future_items"], batch, asked),
+            "next": self._item_loss("next", states, table, batch["next_items"][..., None], batch, shown),
+            "future": self._item_loss("future", states, table, batch["future_items"], batch, shown, asked),
         }
         if self.config.categories:
             has_mix = batch["category_mix"].sum(dim=-1) > 0
@@ -140,24 +156,40 @@ class InterestEvolutionModel(PreTrainedModel):
             losses["type"] = _mean(nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"))
         return {"loss": self.balance(losses), **losses}
 
+    def _needed_items(self, dropped: Tensor | None, batch: dict[str, Tensor]) -> ItemRows:
+        """The vectors that a batch reads: of all items for the full softmax, else of those that occur or were drawn."""
+        places = torch.arange(self.config.num_items, device=self.device)
+        if batch.get("negatives") is None:
+            return ItemRows(self.item_table(dropped), places)
+        occurs = torch.zeros(self.config.num_items, dtype=torch.bool, device=self.device)
+        for name in ("items", "next_items", "future_items", "negatives"):
+            occurs[batch[name].flatten()] = True
+        needed = occurs.nonzero().squeeze(1)
+        places = torch.zeros_like(places).index_copy_(0, needed, torch.arange(len(needed), device=self.device))
+        return ItemRows(self.item_table(dropped, needed), places)
+
     def _item_loss(
-        self, head: str, states: Tensor, table: Tensor, targets: Tensor, batch: dict, asked: Tensor | None = None
+        self, head: str, states: Tensor, table: ItemRows, targets: Tensor, batch: dict, shown: Tensor,
+        asked: Tensor | None = None,
     ) -> Tensor:
-        """states [batch, length, dim], targets [batch, length, positives] (0 = none), asked [batch, length] bool
-        -> scalar"""
+        """states [batch, length, dim], targets [batch, length, positives] (0 = none), asked [batch, length] bool,
+        shown [steps, windows, candidates] the trend of the items of the softmax -> scalar"""
         labelled = (targets >= FIRST_ITEM).all(dim=-1)
         labelled = labelled if asked is None else labelled & asked
         goals, query, follow = targets[labelled], *self._ask(head, states[labelled])
-        steps, moment = torch.unique(batch["trend_rows"][labelled], return_inverse=True)    # [rows] into [steps]
-        trend = torch.einsum("w,swi->si", follow, batch["trend"][steps])                    # [steps, num_items]
-        if batch.get("negatives") is None:
-            logits = torch.addmm(trend[moment], query, table.T)                             # [rows, num_items]
+        moment = batch["trend_rows"][labelled]                                              # [rows] into [steps]
+        sampled = batch.get("negatives")
+        candidates = table.vectors if sampled is None else table.vectors.index_select(0, table.place[sampled])
+        logits = query @ candidates.T                                                       # [rows, candidates]
+        trend = shown.flatten(1).index_select(0, moment).view(len(moment), *shown.shape[1:])    # whole rows are copied
+        for window, weight in enumerate(follow):
+            logits = logits + weight * trend[:, window]
+        if sampled is None:
             logits[:, :FIRST_ITEM] = -torch.inf
             return _mean(item_cross_entropy(logits, goals))
-        sampled = batch["negatives"]                                                        # [samples]
-        negatives = torch.addmm(trend[:, sampled][moment], query, table[sampled].T)         # [rows, samples]
-        positives = torch.einsum("rd,rpd->rp", query, table[goals]) + trend[moment[:, None], goals]
-        return _mean(sampled_cross_entropy(positives, negatives, goals, sampled, batch["log_q"]))
+        own = torch.einsum("w,rpw->rp", follow, batch["trend"][moment[:, None], :, goals])  # [rows, positives]
+        positives = torch.einsum("rd,rpd->rp", query, table.vectors[table.place[goals]]) + own
+        return _mean(sampled_cross_entropy(positives, logits, goals, sampled, batch["log_q"]))
 
     def _ask(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
         """[rows, dim] -> queries [rows, dim] and trend weights [2] of one head"""

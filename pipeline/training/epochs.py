@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,9 @@ class TrainingRun:
     patience: int = 4
     max_seconds: float = 150.0
     """No second or later epoch is begun after so many seconds, earlier parts of a resumed run included."""
+    max_cpu_seconds: float | None = None
+    """The run ends with the batch after which this process, all its threads together, has worked for so long; time to
+    score the last epoch is kept back."""
     checkpoint_dir: Path | None = None
 
 
@@ -51,8 +55,12 @@ class Fitted:
     curves: list[dict[str, float]] = field(repr=False)
     """One entry an epoch: `epoch, seconds`, the mean of every loss, and what `score` returned."""
     stopped_because: str
-    """`patience`, `max_epochs` or `max_seconds`; only the last one depends on the machine."""
+    """`patience`, `max_epochs`, `max_seconds` or `max_cpu_seconds`; the last two depend on the machine."""
     seconds: float
+    cpu_seconds: float = 0.0
+    tokens: int = 0
+    """Real events that were read, over all epochs."""
+    steps: int = 0
 
 
 def learning_rate_at(step: int, peak: float, warmup_steps: int) -> float:
@@ -72,6 +80,7 @@ def fit_epochs(
     weight_decay: float,
     max_grad_norm: float,
     fingerprint: str,
+    averaging: float = 0.0,
 ) -> Fitted:
     """Train until the score stops rising; resume from `run.checkpoint_dir` where it holds this very run.
 
@@ -81,6 +90,8 @@ def fit_epochs(
         score: a dictionary with the number `score` to maximise, and others to record.
         rate: the learning rate of a step, counted over all epochs.
         fingerprint: names data, model and run; a checkpoint with another one is not resumed.
+        averaging: how much of the running mean of the weights a step keeps; what is scored and kept is that mean,
+            which does for a run of unknown length what a falling learning rate does for a known one. 0: no mean.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -90,24 +101,31 @@ def fit_epochs(
     plain = [value for value in model.parameters() if value.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=rate(0))
-    progress = {"step": 0, "seconds": 0.0, "best_epoch": -1, "best_score": -math.inf, "curves": []}
+    progress = {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0, "scoring": 0.0, "tokens": 0, "best_epoch": -1,
+                "best_score": -math.inf, "curves": []}
     best = _copy(model)
+    mean = RunningMean(model, averaging)
     first_epoch = 0
     found = load_newest(run.checkpoint_dir, fingerprint, device) if run.checkpoint_dir else None
     if found is not None:
         model.load_state_dict(found.tensors["weights"])
         restore_optimiser(optimiser, found.tensors["optimiser"])
         best, progress, first_epoch = found.tensors["best"], dict(found.progress), found.epoch + 1
+        mean.load(found.tensors.get("mean", {}))
         log.info("training resumed", epoch=first_epoch)
 
     stopped_because = "max_epochs"
-    began = time.monotonic() - progress["seconds"]
+    began, worked = time.monotonic() - progress["seconds"], time.process_time() - progress["cpu_seconds"]
+    budget = math.inf if run.max_cpu_seconds is None else run.max_cpu_seconds
     for epoch in range(first_epoch, run.max_epochs):
         if progress["curves"] and epoch - 1 - progress["best_epoch"] >= run.patience:
             stopped_because = "patience"
             break
         if progress["curves"] and time.monotonic() - began > run.max_seconds:
             stopped_because = "max_seconds"
+            break
+        if progress["curves"] and time.process_time() - worked + progress["scoring"] > budget:
+            stopped_because = "max_cpu_seconds"
             break
         torch.manual_seed(run.seed * 100_003 + epoch)
         generator = torch.Generator().manual_seed(run.seed * 100_003 + epoch)
@@ -127,29 +145,75 @@ def fit_epochs(
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+            mean.add(progress["step"])
             progress["step"] += 1
+            progress["tokens"] += int((batch["items"] > 0).sum()) if "items" in batch else 0
             count += 1
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
+            if time.process_time() - worked + progress["scoring"] > budget:
+                stopped_because = "max_cpu_seconds"
+                break
         model.eval()
-        with torch.no_grad():
+        trained = time.process_time()
+        with torch.no_grad(), mean.shown():
             scored = score(model)
+            if scored["score"] > progress["best_score"]:
+                progress["best_epoch"], progress["best_score"] = epoch, scored["score"]
+                best = _copy(model)
+        progress["scoring"] = time.process_time() - trained
+        progress["cpu_seconds"] = time.process_time() - worked
         progress["seconds"] = time.monotonic() - began
         means = {name: value / max(count, 1) for name, value in sums.items()}
         progress["curves"].append({"epoch": epoch, "seconds": progress["seconds"], **means, **scored})
         log.info("epoch trained", batches=count, **{k: round(v, 4) for k, v in progress["curves"][-1].items()})
-        if scored["score"] > progress["best_score"]:
-            progress["best_epoch"], progress["best_score"] = epoch, scored["score"]
-            best = _copy(model)
         if run.checkpoint_dir:
-            tensors = {"weights": model.state_dict(), "best": best, "optimiser": optimiser_tensors(optimiser)}
+            tensors = {"weights": model.state_dict(), "best": best, "mean": mean.tensors,
+                       "optimiser": optimiser_tensors(optimiser)}
             save_checkpoint(run.checkpoint_dir, Checkpoint(epoch, tensors, {**progress, "fingerprint": fingerprint}))
+        if stopped_because == "max_cpu_seconds":
+            break
     else:
         if progress["curves"] and run.max_epochs - 1 - progress["best_epoch"] >= run.patience:
             stopped_because = "patience"
     model.load_state_dict(best)
     model.eval()
-    return Fitted(progress["best_epoch"], progress["curves"], stopped_because, progress["seconds"])
+    return Fitted(
+        progress["best_epoch"], progress["curves"], stopped_because, progress["seconds"], progress["cpu_seconds"],
+        progress["tokens"], progress["step"],
+    )
+
+
+class RunningMean:
+    """The exponential mean of a model's parameters, younger at first so that the random start does not linger."""
+
+    def __init__(self, model: nn.Module, keep: float) -> None:
+        self.keep = keep
+        self.parameters = dict(model.named_parameters()) if keep else {}
+        self.tensors = {name: value.detach().clone() for name, value in self.parameters.items()}
+
+    def add(self, step: int) -> None:
+        """Take in the parameters after a step, counted from 0."""
+        if self.tensors:
+            weight = max(1.0 - self.keep, 9.0 / (10.0 + step))
+            now = [value.detach() for value in self.parameters.values()]
+            torch._foreach_lerp_(list(self.tensors.values()), now, weight)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in self.tensors.items():
+            value.copy_(tensors[name])
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Within it the model has the mean; afterwards its own parameters again."""
+        own = {name: value.detach().clone() for name, value in self.parameters.items()}
+        for name, value in self.parameters.items():
+            value.data.copy_(self.tensors[name])
+        try:
+            yield
+        finally:
+            for name, value in self.parameters.items():
+                value.data.copy_(own[name])
 
 
 def fingerprint_of(*parts: object) -> str:

@@ -24,6 +24,7 @@ from pipeline.training.negatives import SharedNegatives
 
 MOST_RANKED_USERS = 2000
 """At most so many users are ranked after each epoch."""
+MOST_VALIDATION_BATCHES = 100
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class TrainedModel:
     curves: list[dict[str, float]] = field(repr=False)
     stopped_because: str
     seconds: float
+    cpu_seconds: float = 0.0
+    tokens: int = 0
+    """Real events that were read, over all epochs."""
+    steps: int = 0
 
 
 def train_interest_model(
@@ -79,11 +84,12 @@ def train_interest_model(
         model,
         epoch,
         lambda model, batch, generator: model(batch, generator),
-        Validation(histories_train, histories_validation, config, mix, run.seed, device),
+        Validation(histories_train, histories_validation, config, mix, run.seed, device, negatives(-1, 0)),
         run,
         rate=lambda step: learning_rate_at(step, config.learning_rate, config.warmup_steps),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
+        averaging=config.averaging,
         fingerprint=_fingerprint(histories_train, histories_validation, catalogue, text_vectors, config, run),
     )
     model = model.to("cpu")
@@ -91,27 +97,39 @@ def train_interest_model(
     if everything.num_events:
         model.observe(everything, EPOCH + timedelta(microseconds=int(everything.times.max()) + 1))
     model.name_space()
-    return TrainedModel(model, fitted.best_epoch, fitted.curves, fitted.stopped_because, fitted.seconds)
+    return TrainedModel(
+        model, fitted.best_epoch, fitted.curves, fitted.stopped_because, fitted.seconds, fitted.cpu_seconds,
+        fitted.tokens, fitted.steps,
+    )
 
 
 class Validation:
-    """Scores an epoch on the period after the training data: how likely the model finds what users then did."""
+    """Scores an epoch on what users did after the training data: how likely the model finds it.
+
+    `after` is a later period (a split by time) or each user's own later events (leave one out).
+    """
 
     def __init__(self, before: Histories, after: Histories, config: InterestEvolutionConfig, mix: np.ndarray,
-                 seed: int, device: torch.device):
+                 seed: int, device: torch.device, negatives: dict[str, Tensor]):
+        self.negatives = negatives
         self.tasks: RowBatches | None = None
         self.returning: Histories | None = None
         if after.num_events == 0:
             return
-        self.start = EPOCH + timedelta(microseconds=int(after.times.min()))
-        self.before, whole = before, before.followed_by(after)
+        whole = before.followed_by(after)
+        known = np.zeros(whole.num_users, dtype=np.int64)                # events of `before`: a user's first ones
+        known[np.isin(whole.user_ids, before.user_ids)] = before.lengths[np.argsort(before.user_ids, kind="stable")]
+        is_label = np.arange(whole.num_events) >= (whole.offsets[:-1] + known)[whole.owners]
+        # The moment at which the lists are made: of a split by time its border, else the end of what is known.
+        self.start = EPOCH + timedelta(microseconds=max(int(after.times.min()), int(before.times.max(initial=-1)) + 1))
+        self.before = before
         rows = build_training_rows(
-            whole, config.num_items, config.history_length, config.horizon_days, config.period_days, self.start
+            whole, config.num_items, config.history_length, config.horizon_days, config.period_days, is_label
         )
         if rows.num_rows:
             self.tasks = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, seed, device)
-        past = whole.before(self.start)
-        future = whole.between(self.start, self.start + timedelta(days=config.horizon_days))
+        past, future = whole.keep(~is_label), whole.keep(is_label)
+        future = future.before(self.start + timedelta(days=config.horizon_days))
         wanted = new_events(future, past)
         back = np.bincount(future.owners[wanted], minlength=whole.num_users) > 0
         positions = np.flatnonzero(back & (past.lengths > 0))
@@ -126,10 +144,10 @@ class Validation:
             return {"score": 0.0}
         sums: dict[str, float] = {}
         count = 0
-        for batch in self.tasks.epoch(0):
+        for batch in self.tasks.epoch(0, MOST_VALIDATION_BATCHES):
             size = int((batch["next_items"] > 0).sum())
             count += size
-            for name, value in model(batch).items():
+            for name, value in model(batch | self.negatives).items():
                 sums[name] = sums.get(name, 0.0) + value.item() * size
         found = {f"validation_{name}": value / max(count, 1) for name, value in sums.items()}
         if self.returning is not None:
@@ -155,7 +173,7 @@ def _negatives(config: InterestEvolutionConfig, histories: Histories, seed: int,
     log_q = torch.from_numpy(source.log_q).to(device)
 
     def drawn(epoch: int, step: int) -> dict[str, Tensor]:
-        sample = source.draw(np.random.default_rng([seed, epoch, step]))
+        sample = source.draw(np.random.default_rng([seed, epoch + 1, step]))
         return {"negatives": torch.from_numpy(sample).to(device), "log_q": log_q}
 
     return drawn

@@ -1,0 +1,156 @@
+"""The tables and plots of a benchmark: means with paired bootstrap intervals, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluation.bootstrap import resampled_means
+
+METRICS = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
+CONFIDENCE = 0.95
+FEW_COHORTS = ("new", "light", "heavy", "head items", "tail items", "cold items")
+
+
+def score_table(
+    values: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str], reference: str, samples: int, seed: int
+) -> list[dict]:
+    """A row for each model: of every metric `mean, low, high` and the paired `change` to the reference.
+
+    Args:
+        values: model → metric → [users], finite, of the same users in the same order.
+
+    `change` is (mean - reference) / reference, with `change_low` and `change_high` from the same resamples of users.
+    """
+    columns = [(model, name) for model in values for name in names]
+    table = np.stack([values[model][name] for model, name in columns], axis=1)
+    means = resampled_means(table, samples, seed)
+    place = {column: number for number, column in enumerate(columns)}
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    rows = []
+    for model in values:
+        row: dict = {"model": model}
+        for name in names:
+            own, other = place[model, name], place[reference, name]
+            low, high = np.quantile(means[:, own], tails)
+            found = {"mean": float(table[:, own].mean()), "low": float(low), "high": float(high)}
+            base = float(table[:, other].mean())
+            if base > 0 and (means[:, other] > 0).all():
+                changes = np.quantile(means[:, own] / means[:, other] - 1, tails)
+                found |= {"change": found["mean"] / base - 1, "change_low": float(changes[0]),
+                          "change_high": float(changes[1])}
+            row[name] = found
+        rows.append(row)
+    return rows
+
+
+def markdown(result: Mapping) -> str:
+    """`benchmark.json` for people."""
+    split, asked, made = result["split"], result["questions"], result["provenance"]
+    plan = result["plan"]
+    again = "Items that a user had are neither recommended nor asked for."
+    if plan["include_seen"]:
+        again = "Items may be asked for again."
+    lines = [
+        "# Benchmark", "", "```", result["command"] or "(run from code)", "```", "",
+        f"Split `{split['split']}`: {split['train_events']:,} events to train, {split['validation_events']:,} to "
+        f"choose on, {split['test_events']:,} to test (from {split['test_start']}). {asked['users']:,} users are "
+        f"asked, {asked['targets']:,} items are asked for, out of {split['items']:,}, of which "
+        f"{split['items_without_training_event']:,} have no event before the test. Not asked: "
+        f"{asked['outside_catalogue']:,} events of items of which nothing is known, {asked['without_history']:,} users "
+        f"without history. {again}",
+        "",
+        f"`ndcg`, `hr` and `mrr` ask for the next item, `recall` for all later ones; the whole catalogue is ranked. "
+        f"Means over {plan['seeds']} seeds; 95% intervals and changes to `{result['reference']}` by paired bootstrap "
+        "over users.", "",
+        "| model | " + " | ".join(METRICS) + " | coverage@10 |", "|---|" + "---|" * (len(METRICS) + 1),
+    ]
+    for row in result["table"]:
+        cells = [_cell(row[name]) for name in METRICS]
+        lines.append(f"| {row['model']} | " + " | ".join(cells) + f" | {result['coverage@10'][row['model']]:.3f} |")
+    lines += ["", f"Change to `{result['reference']}`:", "", "| model | " + " | ".join(METRICS) + " |",
+              "|---|" + "---|" * len(METRICS)]
+    for row in result["table"]:
+        lines.append(f"| {row['model']} | " + " | ".join(_change(row[name]) for name in METRICS) + " |")
+    cohorts = {name: found for name, found in result["cohorts"].items() if name in FEW_COHORTS}
+    lines += ["", "recall@50 by cohort (users in brackets):", "",
+              "| model | " + " | ".join(f"{name} ({found['users']:,})" for name, found in cohorts.items()) + " |",
+              "|---|" + "---|" * len(cohorts)]
+    for row in result["table"]:
+        cells = [f"{found[row['model']].get('recall@50') or 0:.4f}" for found in cohorts.values()]
+        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
+    lines += ["", "Between seeds (ndcg@10 of each) and costs of the first seed:", "",
+              "| model | ndcg@10 by seed | CPU s to fit | s to score |", "|---|---|---|---|"]
+    first = next(iter(result["costs"].values()))
+    for row in result["table"]:
+        model = row["model"]
+        seeds = ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"])
+        lines.append(f"| {model} | {seeds} | {first[model]['cpu_seconds']:.1f} | {result['scoring_seconds'][model]} |")
+    for seed, costs in result["costs"].items():
+        if found := costs.get("interest_evolution"):
+            lines += [
+                "",
+                f"Seed {seed}: the interest model read {found['tokens']:,} tokens in {found['epochs']} epochs and "
+                f"{found['training_cpu_seconds']} CPU seconds ({found['tokens_per_cpu_second']:,} tokens a CPU second, "
+                f"validation included), stopped by {found['stopped_because']}, kept epoch {found['best_epoch']}.",
+            ]
+    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items() if version)
+    lines += ["", f"Text vectors: {result['text_cpu_seconds']} CPU seconds (0 when they were in the cache). Revision "
+              f"{made['revision']}, Python {made['python']}, {packages}; {made['processor']}, {made['cores']} cores, "
+              f"{made['torch_threads']} threads.", ""]
+    return "\n".join(lines)
+
+
+def draw(result: Mapping, folder: Path) -> list[Path]:
+    """Write `metrics.png`, `cohorts.png` and, where the interest model took part, `training.png`."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = result["table"]
+    names = [row["model"] for row in rows]
+    shown = ("ndcg@10", "recall@10", "recall@50")
+    figure = Figure(figsize=(12, 0.42 * len(rows) + 1.4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(shown), sharey=True), shown, strict=True):
+        means = np.array([row[metric]["mean"] for row in rows])
+        spread = [means - [row[metric]["low"] for row in rows], [row[metric]["high"] for row in rows] - means]
+        axes.barh(range(len(rows)), means, xerr=np.maximum(spread, 0.0), color="#4477aa", ecolor="#222222", capsize=2)
+        axes.set_yticks(range(len(rows)), names)
+        axes.set_title(metric)
+    axes.invert_yaxis()
+    written = [folder / "metrics.png"]
+    figure.savefig(written[0], dpi=90)
+    cohorts = {name: found for name, found in result["cohorts"].items() if name in FEW_COHORTS}
+    figure = Figure(figsize=(12, 0.42 * len(rows) + 1.4), layout="constrained")
+    for axes, (cohort, found) in zip(figure.subplots(1, len(cohorts), sharey=True, squeeze=False)[0], cohorts.items(),
+                                     strict=True):
+        axes.barh(range(len(rows)), [found[name].get("recall@50") or 0.0 for name in names], color="#4477aa")
+        axes.set_yticks(range(len(rows)), names)
+        axes.set_title(f"recall@50, {cohort}", fontsize=8)
+    axes.invert_yaxis()
+    written.append(folder / "cohorts.png")
+    figure.savefig(written[1], dpi=90)
+    curves = [costs["interest_evolution"]["curves"] for costs in result["costs"].values()
+              if costs.get("interest_evolution")]
+    if curves and curves[0]:
+        wanted = [name for name in ("loss", "score", "validation_ndcg@10") if name in curves[0][0]]
+        figure = Figure(figsize=(4 * len(wanted), 3), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(wanted), squeeze=False)[0], wanted, strict=True):
+            for curve in curves:
+                axes.plot([epoch[name] for epoch in curve])
+            axes.set_title(name)
+            axes.set_xlabel("epoch")
+        written.append(folder / "training.png")
+        figure.savefig(written[2], dpi=90)
+    return written
+
+
+def _cell(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+
+
+def _change(found: Mapping[str, float]) -> str:
+    if found.get("change") is None:
+        return "open"
+    return f"{found['change']:+.0%} [{found['change_low']:+.0%}, {found['change_high']:+.0%}]"

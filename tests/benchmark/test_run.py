@@ -1,0 +1,96 @@
+"""`interest benchmark` on a small shop: its files can be scored by other code, and its mistakes are told."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.benchmark.tables import score_table
+from pipeline.cli.app import app
+
+MODELS = "interest_evolution,collaborative_filter,collaborative_filter_without_lti,content,hybrid,popularity,item_knn"
+
+
+def run(shop: Path, out: Path, *more: str):
+    return CliRunner().invoke(app, [
+        "benchmark", "--events", str(shop / "events.csv"), "--items", str(shop / "items.csv"),
+        "--mapping", str(shop / "mapping.yaml"), "--out", str(out), *more,
+    ])
+
+
+@pytest.fixture(scope="module")
+def outcome(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("benchmark")
+    done = run(shop, out, "--quantile", "0.7", "--seeds", "2", "--budget-cpu-seconds", "2", "--models", MODELS,
+               "--set", "batches_an_epoch=2", "--json")
+    assert done.exit_code == 0, done.output
+    return out, json.loads((out / "benchmark.json").read_text(encoding="utf-8"))
+
+
+def test_an_outsider_gets_the_same_numbers_from_the_files(outcome):
+    out, result = outcome
+    targets = pl.read_parquet(out / "targets.parquet")
+    for row in result["table"]:
+        name = row["model"]
+        lists = pl.read_parquet(out / name / "recommendations.parquet")
+        assert lists.columns == ["user_id", "item_id", "rank", "score"]
+        ndcg, recall = [], []
+        for (user,), mine in targets.group_by("user_id"):
+            shown = lists.filter(pl.col("user_id") == user).sort("rank")
+            upcoming = mine.filter("is_next")["item_id"][0]
+            place = shown["item_id"].to_list().index(upcoming) + 1 if upcoming in shown["item_id"].to_list() else 999
+            ndcg.append(1 / math.log2(place + 1) if place <= 10 else 0.0)
+            recall.append(len({*shown["item_id"][:10]} & {*mine["item_id"]}) / mine.height)
+        assert result["seeds"][name]["ndcg@10"][0] == pytest.approx(np.mean(ndcg), abs=1e-6)
+        assert result["seeds"][name]["recall@10"][0] == pytest.approx(np.mean(recall), abs=1e-6)
+
+
+def test_nothing_that_a_user_had_is_recommended_and_cold_items_are(outcome, shop):
+    out, result = outcome
+    events = pl.read_csv(shop / "events.csv", try_parse_dates=True)
+    start = pl.lit(result["split"]["test_start"]).str.to_datetime(time_zone="UTC").dt.date()
+    had = events.filter(pl.col("day") < start).select(user_id="user", item_id="item")
+    for row in result["table"]:
+        lists = pl.read_parquet(out / row["model"] / "recommendations.parquet")
+        assert lists.join(had, on=["user_id", "item_id"]).is_empty()
+    rank = {}
+    for name in ("content", "popularity"):
+        lists = pl.read_parquet(out / name / "recommendations.parquet")
+        rank[name] = lists.filter(pl.col("item_id") == "a99")["rank"].mean()
+    assert rank["content"] < rank["popularity"]
+
+
+def test_costs_seeds_and_versions_are_told(outcome):
+    out, result = outcome
+    first, second = result["costs"].values()
+    assert first["interest_evolution"]["training_cpu_seconds"] < 2 + 1.0
+    assert first["interest_evolution"]["tokens_per_cpu_second"] > 0 and "popularity" not in second
+    assert len(result["seeds"]["hybrid"]["ndcg@10"]) == 2 and len(result["seeds"]["popularity"]["ndcg@10"]) == 1
+    assert result["provenance"]["packages"]["torch"]
+    text = (out / "benchmark.md").read_text(encoding="utf-8")
+    assert "| hybrid |" in text and (out / "plots" / "metrics.png").stat().st_size > 1000
+    assert (out / "hybrid" / "recommendations-seed-8.parquet").is_file()
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (("--models", "sasrec"), "No model sasrec"),
+    (("--seeds", "0"), "There are 0 seeds"),
+    (("--budget-cpu-seconds", "0"), "The budget is 0"),
+    (("--preset", "movielens"), "Give either --mapping"),
+    (("--set", "colour=3"), "no field colour"),
+    (("--quantile", "2"), "from 0.1 to 0.99"),
+])
+def test_a_misuse_is_one_line(shop, tmp_path, more, message):
+    done = run(shop, tmp_path / "out", *more)
+    assert done.exit_code == 2 and message in done.output and "Traceback" not in done.output
+
+
+def test_changes_are_paired_by_user():
+    values = {"one": {"m": np.array([0.0, 1.0] * 50)}, "two": {"m": np.array([0.1, 1.1] * 50)}}
+    row = score_table(values, ("m",), "one", 500, 3)[1]["m"]
+    assert row["change"] == pytest.approx(0.2)
+    assert row["change_low"] > 0.1 and row["low"] < 0.55  # the difference is certain, the mean is not
