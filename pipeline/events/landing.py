@@ -123,11 +123,12 @@ def moment_of(source: pl.DataFrame, name: str, shape: TimeShape) -> pl.Expr:
 
 
 def moment_of_iso(text: pl.Expr, zone: str = "UTC") -> pl.Expr:
-    """ISO 8601 as UTC time; a time without a zone is in `zone`; null where it is not ISO 8601."""
+    """ISO 8601 as UTC time; null where it is not ISO 8601. Without a zone it is in `zone`, without a time at midnight."""
     joined = text.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
     zoned = joined.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
     naive = joined.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    return pl.coalesce(zoned, in_utc(naive, zone))
+    dates = text.str.extract(r"^(\d{4}-\d{2}-\d{2})$").str.to_datetime("%Y-%m-%d", time_unit="us", strict=False)
+    return pl.coalesce(zoned, in_utc(pl.coalesce(naive, dates), zone))
 
 
 def in_utc(naive: pl.Expr, zone: str) -> pl.Expr:

@@ -97,7 +97,11 @@ def test_a_type_suffix_in_the_header_is_no_part_of_the_name():
         ("2011-07-01 12:00:00", {"zone": "Europe/London"}, "2011-07-01T11:00:00.000000Z"),
         ("1/7/2011 12:00", {"format": "%d/%m/%Y %H:%M", "zone": "Europe/London"}, "2011-07-01T11:00:00.000000Z"),
         (datetime(2011, 7, 1, 12), {"zone": "Europe/London"}, "2011-07-01T11:00:00.000000Z"),
+        ("2026-03-05", {}, "2026-03-05T00:00:00.000000Z"),
+        ("2026-07-05", {"zone": "Europe/London"}, "2026-07-04T23:00:00.000000Z"),
         # What cannot be read arrives as it was.
+        ("2026-02-30", {}, "2026-02-30"),
+        ("2026-3-5", {}, "2026-3-5"),
         ("yesterday", {}, "yesterday"),
         ("1e300", {"unit": "s"}, "1e300"),
         ("nan", {"unit": "s"}, "nan"),
