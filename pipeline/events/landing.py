@@ -123,7 +123,7 @@ def moment_of(source: pl.DataFrame, name: str, shape: TimeShape) -> pl.Expr:
 
 
 def moment_of_iso(text: pl.Expr, zone: str = "UTC") -> pl.Expr:
-    """ISO 8601 as UTC time; null where it is not ISO 8601. Without a zone it is in `zone`, without a time at midnight."""
+    """ISO 8601 as UTC time; null where it is no such text. Without a zone it is in `zone`; a date alone is midnight."""
     joined = text.str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
     zoned = joined.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
     naive = joined.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
