@@ -14,10 +14,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import BadSetting
+from pipeline.faults import Fault, arm
 
 
 class Group(BaseModel):
@@ -304,6 +314,19 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
     airflow: Airflow = Airflow()
     ports: Ports = Ports()
+    fault: str = Field(
+        default="", description="`point:kind`: where tests let a process die (`pipeline.faults`); never in production."
+    )
+
+    @field_validator("fault")
+    @classmethod
+    def _is_a_fault_and_not_in_production(cls, fault: str, given: ValidationInfo) -> str:
+        if fault and given.data.get("profile") == "production":
+            raise ValueError("it makes processes die, for tests; the production profile does not take it")
+        try:
+            return fault and str(Fault.parse(fault))
+        except BadSetting as error:
+            raise ValueError(str(error)) from error
 
     @classmethod
     def settings_customise_sources(
@@ -325,7 +348,7 @@ class Settings(BaseSettings):
         if named_file and not Path(named_file).is_file():
             raise BadSetting(f"The settings file {named_file} does not exist. Correct INTEREST_SETTINGS or unset it.")
         try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
+            settings = cls(**{name: value for name, value in given.items() if value is not None})
         except tomllib.TOMLDecodeError as error:
             raise BadSetting(f"The settings file is not valid TOML: {error}. Correct the line it names.") from error
         except ValidationError as error:
@@ -335,6 +358,9 @@ class Settings(BaseSettings):
                 f"Setting `{name}`: {first['msg']}; found {first['input']!r}. "
                 f"Correct it in the settings file or in INTEREST_{name.upper().replace('.', '__')}."
             ) from error
+        if settings.fault:
+            arm(settings.fault)
+        return settings
 
     @classmethod
     def from_file(cls, file: Path) -> Settings:

@@ -19,11 +19,13 @@ from pipeline.events.counts import daily_counts
 from pipeline.events.expectations import Finding, QualityGate
 from pipeline.events.measures import daily_measures, daily_profile
 from pipeline.events.quarantine import quarantined_rows, reasons_by_day
+from pipeline.faults import reach
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
 from pipeline.steps.log_delivery import Delivery, delivery_from_tables, read_delivery
 from pipeline.steps.log_loading import LoadedLogs, load_logs
+from pipeline.steps.provenance import traced
 from pipeline.steps.published import COUNTED, PublishedEvents, PublishedHistory, notes_of, record_days
 from pipeline.stores.landing import Landing
 from pipeline.stores.tables import Lake
@@ -110,6 +112,7 @@ def _publish(
     if present:
         rules = _row_rules(settings)
         checked = check_rows(delivery.rows, rules)
+        reach("publish.validate")
         unique = deduplicate(checked.accepted)
         items = lake.scan(ITEMS).collect()
         counts = daily_counts(present, delivery.rows, checked.refused, unique, items, delivery.expected_empty)
@@ -131,6 +134,7 @@ def _publish(
                         delivery.erased.get(key, 0),
                     )
                 )
+        outcomes = traced(outcomes, unique.kept, delivery.landed, settings)
         outcomes = _write(outcomes, checked.refused, unique.kept, lake, settings, known_at)
     record_days(outcomes, failed, lake, settings, known_at)
     return outcomes, failed

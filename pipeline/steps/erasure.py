@@ -11,6 +11,7 @@ from datetime import datetime
 
 from pipeline.contracts import MAX_ID_LENGTH
 from pipeline.errors import UserMistake
+from pipeline.faults import reach
 from pipeline.observability import get_logger
 from pipeline.privacy.receipts import Receipt, TrainedOn, is_distinct, unlearn_by, without_id
 from pipeline.serving.user_ids import UserIds
@@ -94,7 +95,9 @@ def _begun(stored: str, tombstone: Tombstone, settings: Settings, known_at: date
 def _emptied(place: PlaceOf, receipt: Receipt, settings: Settings, known_at: datetime) -> Receipt:
     begun = receipt.place(place.name).beginning(place.count())
     receipt = _written(receipt.with_place(begun), settings, known_at)
+    reach("erase.before_place")
     place.remove()
+    reach("erase.after_place")
     return _written(receipt.with_place(begun.model_copy(update={"is_done": True})), settings, known_at)
 
 

@@ -23,6 +23,7 @@ from pipeline.errors import NotFound, UnsafeModel
 from pipeline.evaluation.comparison import SHOWN, Comparison
 from pipeline.evaluation.gate import decide
 from pipeline.evaluation.model_card import draw_plots, model_card
+from pipeline.faults import reach
 from pipeline.observability import get_logger
 from pipeline.serving.registered_model import LOADER, check_in_fresh_process, save_example
 from pipeline.settings import Settings
@@ -112,6 +113,7 @@ class RunFolder:
         draft.mkdir(parents=True)
         save(draft)
         (draft / "training.json").write_text(json.dumps(facts, default=str), encoding="utf-8")
+        reach("train.before_model")
         draft.rename(self.model)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
@@ -241,8 +243,9 @@ def gate_version(
         registry.add_evidence(version, run.evaluation)
     else:
         promote, reasons = version.status == "promoted", list(version.reasons)
-    act = registry.promote if promote else registry.hold
-    version = act(version, reasons, "gate", known_at)
+    if version.status != "rolled_back":  # A person's decision stands whatever runs again.
+        act = registry.promote if promote else registry.hold
+        version = act(version, reasons, "gate", known_at)
     outcome = GateOutcome(
         model=version.model,
         version=version.number,

@@ -32,6 +32,7 @@ from feast.repo_contents import RepoContents
 
 from pipeline.contracts import TABLES, Table
 from pipeline.errors import ContractViolation, EngineFailure, NotFound
+from pipeline.faults import reach
 from pipeline.settings import Settings
 from pipeline.stores.access import described_access
 from pipeline.stores.declarations import CREATED, EVENT_TIME, declared_with
@@ -140,6 +141,7 @@ def write_newest(store: FeatureStore, view: FeatureView, frame: pl.DataFrame) ->
     newest = frame.sort(key, EVENT_TIME, CREATED).unique(key, keep="last", maintain_order=True)
     online, fenced = store.provider.online_store, Fenced()
     for part in newest.iter_slices(ROWS_AT_ONCE):
+        reach("push.before_batch")
         fenced += online.write_fenced(store.config, view, encode_rows(part, key, features))
     return fenced
 

@@ -24,6 +24,7 @@ import polars as pl
 from filelock import FileLock
 
 from pipeline.errors import EngineFailure, NotFound, UnsafeModel
+from pipeline.faults import reach
 from pipeline.settings import Settings, keep_libraries_quiet
 from pipeline.stores.ledger import Ledger, Promotion
 from pipeline.stores.model_files import check_files, write_manifest
@@ -91,9 +92,18 @@ class Registry:
         raise NotFound(f"{model} has no version {number}. `interest status` lists the versions that exist.")
 
     def champion(self, model: str, at: datetime | None = None) -> Version | None:
-        """The newest promoted version whose cutoff is not after `at`: what serves, or would have served, then."""
-        promoted = [version for version in self.versions(model) if version.status == "promoted"]
-        return next((version for version in reversed(promoted) if at is None or version.model_cutoff <= at), None)
+        """The newest promoted version whose cutoff is not after `at`: what serves, or would have served, then.
+
+        What a rollback has withdrawn serves no more, but did serve the days before it.
+        """
+        if at is None:
+            return next((v for v in reversed(self.versions(model)) if v.status == "promoted"), None)
+        return next((version for version in reversed(self.versions(model)) if version.serves(at)), None)
+
+    def standing(self, model: str, cutoff: datetime) -> Version | None:
+        """The newest promoted version with a cutoff up to `cutoff` that no rollback has withdrawn: to be built upon."""
+        found = [v for v in self.versions(model) if v.status == "promoted" and v.model_cutoff <= cutoff]
+        return found[-1] if found else None
 
     def champion_before(self, model: str, cutoff: datetime) -> Version | None:
         """The newest promoted version with an older cutoff: the one that a version of this cutoff has to beat."""
@@ -117,7 +127,9 @@ class Registry:
         with self._lock(f"register-{run_key}"):
             if (standing := self.find(model, run_key)) is not None:
                 return standing
+            reach("register.before_log")
             logged = self._logged(model, run_key, digest) or self._log(model, run_key, folder, digest, card)
+            reach("register.before_version")
             direct = "://" in self.settings.mlflow_uri and not self.settings.mlflow_uri.startswith("http")
             created = self._client.create_model_version(
                 model,
@@ -129,6 +141,7 @@ class Registry:
                 await_creation_for=0,
             )
         version = self._settle(model, run_key, int(created.version))
+        reach("register.before_alias")
         self._move(CHALLENGER, version)
         return version
 
@@ -227,9 +240,13 @@ class Registry:
         tags = {"reasons": json.dumps(list(reasons)), "decided_by": decided_by, "decided_at": known_at.isoformat()}
         # The status is written last: until then the decision does not exist, and is taken again by a retry.
         for key, value in {**tags, "status": decision}.items():
+            if key == "status":
+                reach("promote.before_status")
             self._client.set_model_version_tag(version.model, str(version.number), key, value)
+        reach("promote.before_alias")
         if decision == "promoted":
             self._move(CHAMPION, version)
+        reach("promote.before_ledger")
         self.ledger.record_promotion(
             Promotion(
                 model=version.model,
@@ -243,6 +260,56 @@ class Registry:
             )
         )
         return self.version(version.model, version.number)
+
+    def withdraw(
+        self, version: Version, to: Version, since: datetime, reason: str, decided_by: str, known_at: datetime
+    ) -> Version:
+        """Keep a promoted version from serving days from `since` on; earlier days stay its own.
+
+        The champion alias goes back to `to`: the one move backward, and the ledger keeps it as a line of its own. A
+        version that is withdrawn already stays as it is.
+        """
+        standing = self.version(version.model, version.number)
+        if standing.status == "promoted":
+            spans = [*_spans(standing), [since.isoformat(), None]]
+            facts = {"by": decided_by, "at": known_at.isoformat(), "reason": reason, "to": str(to.number)}
+            self._tag(standing, {f"withdrawn_{name}": fact for name, fact in facts.items()})
+            # Both in this order: a version that is `rolled_back` without a span would lose its history.
+            self._tag(standing, {"withdrawn": json.dumps(spans), "status": "rolled_back"})
+            standing = self.version(version.model, version.number)
+        with self._lock(f"alias-{version.model}"):
+            carrier = self.aliased(version.model, CHAMPION)
+            if carrier is not None and carrier.number == version.number:
+                self._client.set_registered_model_alias(version.model, CHAMPION, str(to.number))
+        self.ledger.record_promotion(rollback_of(standing))
+        return standing
+
+    def reinstate(self, version: Version, since: datetime, reason: str, decided_by: str, known_at: datetime) -> Version:
+        """Let a version that was withdrawn serve again from `since` on: a rollback that goes forward."""
+        standing = self.version(version.model, version.number)
+        if standing.status == "rolled_back":
+            *earlier, (start, _) = _spans(standing)
+            spans = [*earlier, [start, since.isoformat()]] if datetime.fromisoformat(start) < since else earlier
+            before = self.champion(version.model)
+            self._tag(standing, {"withdrawn": json.dumps(spans), "status": "promoted"})
+            self._move(CHAMPION, standing)
+            self.ledger.record_promotion(
+                Promotion(
+                    model=standing.model,
+                    run_key=f"again:{known_at.isoformat()}:{standing.run_key}",
+                    decision="promoted",
+                    from_version=before and before.number,
+                    to_version=standing.number,
+                    reasons=[reason],
+                    decided_by=decided_by,
+                    decided_at=known_at,
+                )
+            )
+        return self.version(version.model, version.number)
+
+    def _tag(self, version: Version, tags: dict[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.model, str(version.number), key, value)
 
     def _move(self, alias: str, version: Version) -> None:
         """Point an alias to a version, unless it already points to one with the same or a newer cutoff."""
@@ -344,6 +411,25 @@ class Registry:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
             return client
+
+
+def rollback_of(version: Version) -> Promotion:
+    """The ledger's line about a withdrawn version, from its tags."""
+    at = version.tags["withdrawn_at"]
+    return Promotion(
+        model=version.model,
+        run_key=f"rollback:{at}:{version.run_key}",
+        decision="rolled_back",
+        from_version=version.number,
+        to_version=int(version.tags["withdrawn_to"]),
+        reasons=[version.tags["withdrawn_reason"]],
+        decided_by=version.tags["withdrawn_by"],
+        decided_at=datetime.fromisoformat(at),
+    )
+
+
+def _spans(version: Version) -> list[list[str | None]]:
+    return json.loads(version.tags.get("withdrawn", "[]"))
 
 
 def _version(entity) -> Version:

@@ -20,6 +20,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pipeline.contracts import PARTITION_COLUMN, Table
 from pipeline.errors import ContractViolation, EngineFailure
+from pipeline.faults import reach
 from pipeline.partitions import Day
 from pipeline.settings import Settings
 
@@ -226,12 +227,14 @@ class Lake:
             "commit_properties": CommitProperties(custom_metadata={"contract": table.version, **(note or {})}),
         }
         rows = frame.to_arrow()
+        reach("publish.before_commit")
         for attempt in range(COMMIT_TRIES):
             try:
                 if condition is None or not self.exists(table):
                     write_deltalake(self.path(table), rows, **options)
                 else:
                     write_deltalake(self.path(table), rows, predicate=condition, **options)
+                reach("publish.after_commit")
                 return Committed(self._open(table).version(), frame.height, changed=True, erased=erased)
             except (CommitFailedError, TableNotFoundError) as error:
                 if attempt == COMMIT_TRIES - 1:

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.faults import reach
+
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 KEPT = 2
@@ -44,6 +46,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()},
                   draft / f"{name}.safetensors")
     (draft / PROGRESS).write_text(json.dumps({"epoch": checkpoint.epoch, **checkpoint.progress}), encoding="utf-8")
+    reach("checkpoint.before_manifest")
     digests = {path.name: _digest(path) for path in sorted(draft.iterdir())}
     (draft / MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
     for path in draft.iterdir():
