@@ -28,6 +28,7 @@ ITEM_TEXT = Table(
     key=("item_id", "space_id"),
     owner="ml-platform@example.com",
     daily=False,
+    freshness="",
     columns=(
         Column("item_id", pl.String(), "names the item"),
         Column("vector", pl.List(pl.Float32()), "whitened text embedding of title and categories, unit length"),

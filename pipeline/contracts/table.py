@@ -58,7 +58,8 @@ class Table:
     freshness: str = "26h"
     """The promise: how old the newest row may become. A day's rows are followed by the next one's 24 hours later.
 
-    Not how old every row may become: the row of a user who was away for a month is a month old, and true.
+    Not how old every row may become: the row of a user who was away for a month is a month old, and true. Empty where
+    no time is promised, because rows hold until what they describe changes.
     """
 
     @property

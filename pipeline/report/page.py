@@ -28,15 +28,8 @@ MAX_TEXT = 400
 
 def render(report: Report) -> str:
     """The whole page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=plots.number, percent=plots.percent, moment=moment, score=score, age=age)
+    environment = page_environment(Path(__file__).parent)
+    environment.filters.update(score=score)
     days = sorted(report.days, key=lambda day: day.day)
     return (
         environment.get_template("template.html").render(
@@ -57,6 +50,20 @@ def render(report: Report) -> str:
         )
         + "\n"
     )
+
+
+def page_environment(*folders: Path) -> Environment:
+    """Where templates become pages: everything that comes from data is escaped, and shown rather than obeyed."""
+    environment = Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=plots.number, percent=plots.percent, moment=moment, age=age)
+    return environment
 
 
 def score(value: float) -> str:

@@ -114,6 +114,22 @@ def stream(
     return _plot(drawing, [(0.0, "100 %"), (50.0, "50 %"), (100.0, "0 %")], ticks, ends)
 
 
+def histogram(key: str, title: str, counts: Sequence[int], least: str, greatest: str, height: int = 90) -> Markup:
+    """Bars of equal width side by side; `least` and `greatest` name the two ends of the axis."""
+    top = nice_ceiling(float(max(counts, default=0)))
+    slot = WIDTH / max(len(counts), 1)
+    bars = Markup("").join(
+        Markup('<rect class="c0" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>').format(
+            i * slot + 1, height * (1 - count / top), slot - 2, height * count / top, number(count)
+        )
+        for i, count in enumerate(counts)
+        if count
+    )
+    described = f"{number(sum(counts))} values from {least} to {greatest} in {len(counts)} equal parts."
+    drawing = _svg(key, title, described, height, _grid(height, 2) + bars)
+    return _plot(drawing, [(0.0, number(top)), (100.0, "0")], [(0.0, least), (86.0, greatest)], [])
+
+
 def mix_bar(key: str, title: str, shares: Sequence[tuple[str, float, str]]) -> Markup:
     """One lying bar of shares: (name, share, colour). The widest segments are named beside it by the page."""
     x, parts = 0.0, []

@@ -75,12 +75,12 @@ def view_of(
 ) -> FeatureView:
     """The view of a whole table. Without `ttl` a row holds until the next one, however long that takes.
 
-    Its tags say how fresh it is kept, what a missing value means, which Dag writes it, and, for a vector, where its
-    space is named.
+    Its tags say how fresh it is kept (where that is promised), what a missing value means, which Dag writes it, and,
+    for a vector, where its space is named.
     """
     missing = "; ".join(f"{column.name}: {column.when_null}" for column in table.columns if not column.required)
-    tags = {
-        "freshness": table.freshness,
+    tags = {"freshness": table.freshness} if table.freshness else {}
+    tags |= {
         "missing": "the user or item was never seen" + (f"; {missing}" if missing else ""),
         "grain": table.grain,
         "contract": table.version,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,16 @@ LAST = Day.parse("2026-03-01")
 KNOWN_AT = datetime(2026, 3, 2, 3, tzinfo=UTC)
 USER = "customer-4711-jane"
 HOSTILE = "<script>alert(1)</script>"
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+)
 
 
 @dataclass(frozen=True)
@@ -157,3 +168,18 @@ def filled(written_home: Path, settings: Settings) -> Lake:
     """The written home, copied, so that a test may break it."""
     shutil.copytree(written_home, settings.home, dirs_exist_ok=True)
     return Lake.of(settings)
+
+
+@pytest.fixture
+def in_chromium() -> Callable[..., str]:
+    """Opens a page in the real browser."""
+
+    def opened(page: Path, profile: Path, *arguments: str) -> str:
+        """Open a page in a headless browser with a profile of its own; returns what it prints."""
+        browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        if browser is None:
+            pytest.fail("The pages are tested in a browser. Install Chromium (Debian: apt-get install -y chromium).")
+        command = [browser, *QUIET, f"--user-data-dir={profile}", *arguments, page.resolve().as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    return opened

@@ -1,7 +1,5 @@
 import json
 import re
-import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,25 +9,6 @@ from pipeline.errors import UnreadableFile
 from pipeline.steps.report import write_report
 
 KNOWN_AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--hide-scrollbars",
-)
-
-
-def in_chromium(page: Path, profile: Path, *arguments: str) -> str:
-    """Open a page in a headless browser with a profile of its own; returns what it prints."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.fail("The report is tested in a browser. Install Chromium (Debian: apt-get install -y chromium).")
-    command = [browser, *QUIET, f"--user-data-dir={profile}", *arguments, page.resolve().as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 def evaluated(run_key: str, settings) -> Path:
@@ -52,7 +31,9 @@ def evaluated(run_key: str, settings) -> Path:
     return path
 
 
-def test_the_report_opens_in_a_browser_and_shows_neither_a_raw_id_nor_a_script(filled, settings, interest, tmp_path):
+def test_the_report_opens_in_a_browser_and_shows_neither_a_raw_id_nor_a_script(
+    filled, settings, interest, in_chromium, tmp_path
+):
     evaluated("interest_evolution@2026-03-01", settings)
     assert interest("report").code == 0
     page = settings.place("reports/report.html")
@@ -70,7 +51,7 @@ def test_the_report_opens_in_a_browser_and_shows_neither_a_raw_id_nor_a_script(f
     assert ">240<" in seen  # published events, on the first tile
 
 
-def test_the_page_does_not_overflow_a_narrow_screen(filled, settings, interest, tmp_path):
+def test_the_page_does_not_overflow_a_narrow_screen(filled, settings, interest, in_chromium, tmp_path):
     """Measured by the browser: a frame as wide as a phone, and a script outside of the page that asks it."""
     evaluated("interest_evolution@2026-03-01", settings)
     interest("report")
