@@ -16,14 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from pipeline.contracts import INTEREST_WINDOWS, UNCATEGORISED, WINDOW_DAYS
+from pipeline.contracts import INTEREST_WINDOWS, WINDOW_DAYS
+from pipeline.features.active_days import ActiveDays
+from pipeline.features.item_categories import Categories, categories_of
 from pipeline.features.ragged import (
     MICROSECONDS_A_DAY,
     concatenated_ranges,
     days_of,
     ends_of_days,
+    in_order,
     lists_of,
-    starts_of_runs,
+    numbered,
 )
 
 COUNTS = tuple(f"counts_{days}d" for days in WINDOW_DAYS)
@@ -32,7 +35,11 @@ NUM_TOP = 5
 
 
 def extend_windows(
-    previous: pl.DataFrame, events: pl.DataFrame, items: pl.DataFrame, weights: Mapping[str, float]
+    previous: pl.DataFrame,
+    events: pl.DataFrame,
+    items: pl.DataFrame,
+    weights: Mapping[str, float],
+    newest_only: bool = False,
 ) -> pl.DataFrame:
     """The rows of `interest_windows` that `events` bring about, without `created`.
 
@@ -41,6 +48,7 @@ def extend_windows(
         events: whole days of events, in any order (contract BEHAVIOR_EVENTS).
         items: the catalogue (contract ITEMS). An event counts for the categories its item had at the event's time.
         weights: by event type. A type without a weight counts 0.
+        newest_only: leave out all but each user's last row.
 
     Returns:
         A row for each user and active day, by user and day.
@@ -48,23 +56,30 @@ def extend_windows(
     schema = {name: dtype for name, dtype in INTEREST_WINDOWS.schema.items() if name != "created"}
     if events.is_empty():
         return pl.DataFrame(schema=schema)
-    ordered = _with_categories(events, items).sort("user_id", "event_time", "event_id")
-    rows = _active_days(ordered, previous)
-    touched = _fold(ordered, rows, previous, weights)
+    ordered = in_order(events.select("user_id", "item_id", "event_type", "event_time", "event_id"))
+    days = ActiveDays.of(ordered)
+    before = days.before(previous.select("user_id", "categories", *COUNTS, "num_events", "active_days",
+                                         pl.Series("day", days_of(previous["event_timestamp"]), dtype=pl.Int64)))
+    previous_day = np.roll(days.day, 1).astype(np.float64)
+    previous_day[days.first_row] = before["day"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    since = days.day - previous_day
+    touched = _fold(ordered, days, np.nan_to_num(since), before, items, weights, newest_only)
+    rows = days.newest if newest_only else np.arange(len(days.day))
+    owner = days.user[rows]
     top, num_top = _largest(touched)
-    days = rows["day"].to_numpy()
-    since = pl.Series(days).cast(pl.Float64) - rows["previous_day"]
+    events_so_far = days.end[rows] - days.first_event[owner] + before["num_events"].fill_null(0).to_numpy()[owner]
+    days_so_far = rows - days.first_row[owner] + 1 + before["active_days"].fill_null(0).to_numpy()[owner]
     return pl.DataFrame(
         {
-            "user_id": rows["user_id"],
-            "categories": lists_of(touched.categories, touched.lengths),
-            **{name: lists_of(pl.Series(touched.counts[:, i]), touched.lengths) for i, name in enumerate(COUNTS)},
-            "top_categories": lists_of(touched.categories.gather(pl.Series(top)), num_top),
+            "user_id": days.user_ids.gather(pl.Series(owner)),
+            "categories": lists_of(touched.names.gather(pl.Series(touched.categories)), touched.lengths),
+            **{name: lists_of(pl.Series(touched.counts[i]), touched.lengths) for i, name in enumerate(COUNTS)},
+            "top_categories": lists_of(touched.names.gather(pl.Series(touched.categories[top])), num_top),
             "entropy": _entropy(touched),
-            "num_events": rows["num_events"],
-            "active_days": rows["active_days"],
-            "days_since_previous": since,
-            "event_timestamp": ends_of_days(days),
+            "num_events": events_so_far,
+            "active_days": days_so_far,
+            "days_since_previous": pl.Series(since[rows]).fill_nan(None),
+            "event_timestamp": ends_of_days(days.day[rows]),
         },
         schema=schema,
     )
@@ -72,142 +87,117 @@ def extend_windows(
 
 @dataclass(frozen=True)
 class _Touched:
-    """The categories of every row, ragged: row `r` owns the next `lengths[r]` entries."""
+    """The categories of every row, ragged: row `r` owns the next `lengths[r]` entries, at least one."""
 
-    categories: pl.Series
+    names: pl.Series
+    categories: np.ndarray
+    """int64 [entries], positions in `names`"""
     counts: np.ndarray
-    """float64 [entries, windows]"""
+    """float64 [windows, entries]"""
     lengths: np.ndarray
     """int64 [rows]"""
 
     @property
-    def owners(self) -> np.ndarray:
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+    def starts(self) -> np.ndarray:
+        return np.cumsum(self.lengths) - self.lengths
 
 
-def _with_categories(events: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """Events with the `categories` that their items had at that time; never empty."""
-    described = items.select("item_id", "valid_from", pl.col("categories").list.drop_nulls().list.unique().list.sort())
-    joined = events.select("user_id", "item_id", "event_type", "event_time", "event_id").sort("event_time")
-    joined = joined.join_asof(
-        described.sort("valid_from"), left_on="event_time", right_on="valid_from", by="item_id", check_sortedness=False
-    )
-    known = pl.col("categories").list.len().fill_null(0) > 0
-    return joined.with_columns(
-        pl.when(known).then(pl.col("categories")).otherwise(pl.lit([UNCATEGORISED], dtype=pl.List(pl.String())))
-    )
+def _fold(
+    ordered: pl.DataFrame,
+    days: ActiveDays,
+    since: np.ndarray,
+    before: pl.DataFrame,
+    items: pl.DataFrame,
+    weights: Mapping[str, float],
+    newest_only: bool,
+) -> _Touched:
+    """Walk through every user's active days, all users at once, and keep the counts after each (or the last).
+
+    Users stand by how many active days they have, the most first: those who have a further day are then a slice.
+    """
+    remembered = before.select("categories", *COUNTS).with_row_index("user").drop_nulls("categories")
+    remembered = remembered.explode("categories", *COUNTS)
+    categories = categories_of(ordered, items, also=remembered["categories"])
+    by_days = np.argsort(-days.num_rows, kind="stable")
+    place = np.empty_like(by_days)
+    place[by_days] = np.arange(len(by_days))
+
+    row_of_event = np.repeat(np.arange(len(days.day)), np.diff(days.end, prepend=0))
+    row = np.repeat(row_of_event, categories.num_of_event)
+    keys = np.concatenate([
+        place[remembered["user"].to_numpy()] * len(categories.names) + categories.codes_of(remembered["categories"]),
+        place[days.user[row]] * len(categories.names) + categories.code,
+    ])
+    pairs, pair = numbered(keys, len(by_days) * len(categories.names))
+    known, pair = pair[: remembered.height], pair[remembered.height :]
+    ends = np.searchsorted(pairs, np.arange(1, len(by_days) + 1) * len(categories.names))
+    lengths = np.diff(ends, prepend=0)
+
+    counts, has = np.zeros((len(WINDOW_DAYS), len(pairs))), np.zeros(len(pairs), dtype=bool)
+    counts[:, known] = remembered.select(COUNTS).to_numpy().T
+    has[known] = True
+    amounts = _amounts(ordered, categories, weights)
+    step_of = (row - days.first_row[days.user[row]]).astype(np.uint16 if days.num_rows.max() < 2**16 else np.int64)
+    by_step = np.argsort(step_of, kind="stable")
+    step_ends = np.cumsum(np.bincount(step_of))
+    active = np.searchsorted(-days.num_rows[by_days], -np.arange(days.num_rows.max()), side="left")
+    kept, kept_rows = [], []
+    for step, users in enumerate(active):
+        rows = days.first_row[by_days[:users]] + step
+        now = slice(0, ends[users - 1])
+        parts = by_step[step_ends[step - 1] if step else 0 : step_ends[step]]
+        gaps = np.repeat(since[rows], lengths[:users])
+        for window, half_life in enumerate(WINDOW_DAYS):
+            counts[window, now] *= _halved(gaps, half_life)
+            np.add.at(counts[window], pair[parts], amounts[window, parts])
+        has[pair[parts]] = True
+        if not newest_only:
+            entries = np.flatnonzero(has[now])
+            kept.append((pairs[entries] % len(categories.names), counts[:, entries]))
+            kept_rows.append((rows, np.diff(np.searchsorted(entries, ends[:users]), prepend=0)))
+    if newest_only:
+        order, num = concatenated_ranges((ends - lengths)[place], lengths[place]), lengths[place]
+        return _Touched(categories.names, (pairs % len(categories.names))[order], counts[:, order], num)
+    rows, num = (np.concatenate(column) for column in zip(*kept_rows, strict=True))
+    start, length = np.empty_like(rows), np.empty_like(rows)
+    start[rows], length[rows] = np.cumsum(num) - num, num
+    order = concatenated_ranges(start, length)
+    codes, values = np.concatenate([c for c, _ in kept]), np.concatenate([v for _, v in kept], axis=1)
+    return _Touched(categories.names, codes[order], values[:, order], length)
 
 
-def _active_days(ordered: pl.DataFrame, previous: pl.DataFrame) -> pl.DataFrame:
-    """A row for each user and active day with what was counted until its end, and the active day before."""
-    rows = (
-        ordered.select("user_id", pl.Series("day", days_of(ordered["event_time"])))
-        .group_by("user_id", "day", maintain_order=True)
-        .agg(pl.len().cast(pl.Int64).alias("events"))
-    )
-    before = previous.select(
-        "user_id",
-        pl.col("num_events").alias("events_before"),
-        pl.col("active_days").alias("days_before"),
-        pl.Series("day_before", days_of(previous["event_timestamp"]), dtype=pl.Int64),
-    )
-    rows = rows.join(before, on="user_id", how="left", maintain_order="left")
-    return rows.select(
-        "user_id",
-        "day",
-        pl.col("day").shift(1).over("user_id").fill_null(pl.col("day_before")).alias("previous_day"),
-        pl.int_range(pl.len()).over("user_id").alias("rank"),
-        (pl.col("events").cum_sum().over("user_id") + pl.col("events_before").fill_null(0)).alias("num_events"),
-        (pl.int_range(1, pl.len() + 1).over("user_id") + pl.col("days_before").fill_null(0)).alias("active_days"),
-    )
-
-
-def _fold(ordered: pl.DataFrame, rows: pl.DataFrame, previous: pl.DataFrame, weights: Mapping[str, float]) -> _Touched:
-    """Walk through every user's active days, all users at once, and keep the counts after each."""
-    concerned = previous.join(rows.select("user_id"), on="user_id", how="semi")
-    remembered = concerned.select("user_id", "categories", *COUNTS).explode("categories", *COUNTS)
-    remembered = remembered.rename({"categories": "category"})
-    parts = ordered.with_row_index("event").explode("categories").rename({"categories": "category"})
-    pairs = pl.concat([remembered.select("user_id", "category"), parts.select("user_id", "category")])
-    pairs = pairs.unique().sort("user_id", "category").with_row_index("pair")
-
-    counts = np.zeros((pairs.height, len(WINDOW_DAYS)))
-    has = np.zeros(pairs.height, dtype=bool)
-    standing = remembered.join(pairs, on=["user_id", "category"], how="left", maintain_order="left")
-    position = standing["pair"].to_numpy()
-    counts[position] = standing.select(COUNTS).to_numpy()
-    has[position] = True
-
-    cell_rows, cell_pairs, cell_sums = _sums_of_days(ordered, parts, pairs, weights)
-    of_user = pairs.group_by("user_id", maintain_order=True).agg(pl.col("pair").first(), pl.len())
-    owned = rows.select("user_id").join(of_user, on="user_id", how="left", maintain_order="left")
-    first_pair, num_pairs = owned["pair"].to_numpy(), owned["len"].to_numpy()
-    gaps = (rows["day"] - rows["previous_day"]).fill_null(0).to_numpy()
-    rank = rows["rank"].to_numpy()
-
-    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    cell_rank = rank[cell_rows]
-    by_rank = np.argsort(rank, kind="stable")
-    cells_by_rank = np.argsort(cell_rank, kind="stable")
-    bounds = np.arange(rank.max() + 2)
-    row_bounds = np.searchsorted(rank[by_rank], bounds)
-    cell_bounds = np.searchsorted(cell_rank[cells_by_rank], bounds)
-    for step in range(len(bounds) - 1):
-        now = by_rank[row_bounds[step] : row_bounds[step + 1]]
-        cells = cells_by_rank[cell_bounds[step] : cell_bounds[step + 1]]
-        theirs = concatenated_ranges(first_pair[now], num_pairs[now])
-        owners = np.repeat(now, num_pairs[now])
-        counts[theirs] *= _halved(gaps[now])[np.repeat(np.arange(len(now)), num_pairs[now])]
-        counts[cell_pairs[cells]] += cell_sums[cells]
-        has[cell_pairs[cells]] = True
-        known = has[theirs]
-        kept.append((owners[known], theirs[known], counts[theirs[known]]))
-    owners, kept_pairs, kept_counts = (np.concatenate(column) for column in zip(*kept, strict=True))
-    order = np.argsort(owners, kind="stable")
-    return _Touched(
-        categories=pairs["category"].gather(pl.Series(kept_pairs[order])),
-        counts=kept_counts[order],
-        lengths=np.bincount(owners, minlength=rows.height),
-    )
-
-
-def _sums_of_days(
-    ordered: pl.DataFrame, parts: pl.DataFrame, pairs: pl.DataFrame, weights: Mapping[str, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each day adds to each (user, category): row, pair and float64 [cells, windows], events in order."""
+def _amounts(ordered: pl.DataFrame, categories: Categories, weights: Mapping[str, float]) -> np.ndarray:
+    """float64 [windows, parts]: what each event adds to each of its categories, as of the end of its day."""
     times = ordered["event_time"].dt.epoch("us").to_numpy()
-    day = days_of(ordered["event_time"])
-    age = ((day + 1) * MICROSECONDS_A_DAY - 1 - times) / MICROSECONDS_A_DAY
+    age = (MICROSECONDS_A_DAY - 1 - times % MICROSECONDS_A_DAY) / MICROSECONDS_A_DAY
     weight = ordered["event_type"].replace_strict(dict(weights), default=0.0, return_dtype=pl.Float64).to_numpy()
-    weight = weight / ordered["categories"].list.len().to_numpy()
-    row = np.cumsum(starts_of_runs(ordered["user_id"], pl.Series(day))) - 1
-    amounts = weight[:, None] * _halved(age)
-
-    event = parts["event"].to_numpy()
-    pair = parts.join(pairs, on=["user_id", "category"], how="left", maintain_order="left")["pair"].to_numpy()
-    codes = row[event].astype(np.int64) * pairs.height + pair
-    cells, cell_of = np.unique(codes, return_inverse=True)
-    # bincount adds in the order of its input: the order of (event_time, event_id), whatever else is in the batch.
-    sums = [np.bincount(cell_of, weights=amounts[event, i], minlength=len(cells)) for i in range(len(WINDOW_DAYS))]
-    return cells // pairs.height, cells % pairs.height, np.stack(sums, axis=1)
+    weight = weight / categories.num_of_event
+    amounts = np.stack([weight * _halved(age, half_life) for half_life in WINDOW_DAYS])
+    return np.repeat(amounts, categories.num_of_event, axis=1)
 
 
-def _halved(days: np.ndarray) -> np.ndarray:
-    """float64 [n, windows]: what is left of 1 after `days`, for each half-life."""
-    return np.exp2(-(days.astype(np.float64)[:, None] / np.array(WINDOW_DAYS, dtype=np.float64)))
+def _halved(days: np.ndarray, half_life: int) -> np.ndarray:
+    """What is left of 1 after `days`."""
+    return np.exp2(days / -half_life)
 
 
 def _largest(touched: _Touched) -> tuple[np.ndarray, np.ndarray]:
     """Entries of each row's largest counts, largest first (ties by name), and how many each row has."""
-    owners = touched.owners
-    order = np.lexsort((np.arange(len(owners)), -touched.counts[:, TOP_BY], owners))
-    rank = np.arange(len(owners)) - np.repeat(np.cumsum(touched.lengths) - touched.lengths, touched.lengths)
-    return order[rank < NUM_TOP], np.minimum(touched.lengths, NUM_TOP)
+    counts, starts = touched.counts[TOP_BY].copy(), touched.starts
+    found = np.full((len(starts), NUM_TOP), -1)
+    for rank in range(NUM_TOP):
+        largest = np.repeat(np.maximum.reduceat(counts, starts), touched.lengths)
+        entries = np.flatnonzero((counts == largest) & (counts > -np.inf))
+        owners = np.searchsorted(starts, entries, side="right") - 1
+        firsts = np.flatnonzero(np.diff(owners, prepend=-1))
+        found[owners[firsts], rank] = entries[firsts]
+        counts[entries[firsts]] = -np.inf
+    return found[found >= 0], np.minimum(touched.lengths, NUM_TOP)
 
 
 def _entropy(touched: _Touched) -> np.ndarray:
     """Nats, [rows]: 0 for one category, log(n) for n equal ones; 0 where every count has vanished."""
-    owners, counts = touched.owners, touched.counts[:, TOP_BY]
+    owners, counts = np.repeat(np.arange(len(touched.lengths)), touched.lengths), touched.counts[TOP_BY]
     total = np.bincount(owners, weights=counts, minlength=len(touched.lengths))[owners]
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     surprise = -share * np.log(share, out=np.zeros_like(share), where=share > 0)
