@@ -35,6 +35,8 @@ class Delivery:
     notes: dict[str, list[str]] = field(default_factory=dict)
     erased: dict[str, int] = field(default_factory=dict)
     """Rows that were delivered, now or earlier, of users who were erased; they are in no file any more."""
+    landed: dict[str, str] = field(default_factory=dict)
+    """The fingerprint of each day's files, as they were before they were read."""
     refused: dict[str, InterestError] = field(default_factory=dict)
     """Days that cannot be published at all: LogsMissing, UnreadableFile or ContractViolation."""
 
@@ -48,6 +50,7 @@ def read_delivery(days: Sequence[Day], settings: Settings) -> Delivery:
     delivery = Delivery(_no_rows())
     frames = [delivery.rows]
     for day in days:
+        delivery.landed[day.key] = landing.fingerprint(day)
         files = landing.files(day)
         empty = _is_expected_empty(day, settings) or (landing.says_empty(day) and not files)
         delivery.expected_empty[day.key] = empty

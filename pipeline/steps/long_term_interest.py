@@ -102,7 +102,8 @@ class _Embedding:
         sequences = sequences_to_serve(self.lake, day, everyone)
         rows = self.encode(sequences, version, day)
         details = {"model_version": version.number, "space_id": version.space_id, "everyone": everyone}
-        committed = write_day(self.lake, self.ledger, LONG_TERM_INTEREST, day, rows, details, self.known_at)
+        stores = self.settings, self.lake, self.ledger
+        committed = write_day(*stores, LONG_TERM_INTEREST, day, rows, details, self.known_at)
         # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
         pushed = push_online(
             self.settings, LONG_TERM_INTEREST.name, self.lake.current(LONG_TERM_INTEREST, day, day).collect()

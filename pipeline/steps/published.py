@@ -43,6 +43,8 @@ class PublishedEvents(BaseModel):
     version: int | None
     quarantine_version: int | None = None
     changed: bool
+    provenance: dict[str, object] = {}
+    """What the day was made by and from (`pipeline.steps.provenance`)."""
 
     def must_balance(self) -> None:
         """Raises UnbalancedCounts unless every row that was read is somewhere."""
@@ -124,7 +126,7 @@ def _fresh(ledger: Ledger, records: Sequence[PartitionRecord]) -> list[Partition
 
 def _records_of(outcome: PublishedEvents, known_at: datetime) -> list[PartitionRecord]:
     counts = {name: getattr(outcome, name) for name in COUNTED}
-    details = {"reasons": outcome.reasons, "warnings": list(outcome.warnings)}
+    details = {"reasons": outcome.reasons, "warnings": list(outcome.warnings), **outcome.provenance}
     refused_state = "published" if outcome.quarantined else "empty"
     refused = {"rows": outcome.quarantined}
     return [

@@ -108,7 +108,8 @@ class _Ranking:
             "space_id": version.space_id,
             "everyone": everyone,
         }
-        committed = write_day(self.lake, self.ledger, RECOMMENDATIONS, day, rows, details, self.known_at)
+        stores = self.settings, self.lake, self.ledger
+        committed = write_day(*stores, RECOMMENDATIONS, day, rows, details, self.known_at)
         # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
         standing = self.lake.current(RECOMMENDATIONS, day, day).collect()
         pushed = push_online(self.settings, RECOMMENDATIONS.name, standing)

@@ -28,6 +28,7 @@ from pipeline.features.sequences import extend_sequences
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
+from pipeline.steps.feature_lines import fresh_lines, lines_of
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.locks import alone
 from pipeline.stores.pushed import PushedRows
@@ -103,10 +104,11 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
         events = _events(lake, first, last).collect()
         ledger = Ledger(settings.ledger_url)
         restated = {
-            table: _restate(lake, ledger, table, days, events, extend, known_at)
+            table: _restate(settings, lake, ledger, table, days, events, extend, known_at)
             for table, extend in definitions.items()
         }
-        _record(ledger, restated)
+        parts = restated.items()
+        ledger.record_partitions([line for t, p in parts for line in fresh_lines(ledger, t, p.lines, p.committed)])
     built = BuiltFeatures(
         first=first.key,
         last=last.key,
@@ -167,7 +169,14 @@ def _events(lake: Lake, first: Day, last: Day | None) -> pl.LazyFrame:
 
 
 def _restate(
-    lake: Lake, ledger: Ledger, table: Table, days: list[Day], events: pl.DataFrame, extend: Extend, known_at: datetime
+    settings: Settings,
+    lake: Lake,
+    ledger: Ledger,
+    table: Table,
+    days: list[Day],
+    events: pl.DataFrame,
+    extend: Extend,
+    known_at: datetime,
 ) -> _Restated:
     """Write the days' rows, and the later rows that follow from them, in one commit that carries its ledger lines."""
     first, last = days[0], days[-1]
@@ -186,8 +195,8 @@ def _restate(
         later = _later_rows(lake, table, rows, stale, first, later_days, extend, known_at)
         rows = pl.concat([rows, _dated(others), later])
     by_day = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
-    named = [day.key for day in days] + (later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else [])
-    lines = _lines(ledger, table, days, {key: by_day.get(key, 0) for key in named}, events, known_at)
+    touched = later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else []
+    lines = lines_of(settings, ledger, table, days, touched, rows, events, known_at)
     note = {"run": run_key_of(table.name, first.start), **note_of(lines)}
     committed = lake.replace_range(table, first, end, rows, note)
     return _Restated(
@@ -251,41 +260,3 @@ def _stamped(table: Table, rows: pl.DataFrame, known_at: datetime) -> pl.DataFra
 def _dated(rows: pl.DataFrame) -> pl.DataFrame:
     """With the partition column: the day that a row's event time ends."""
     return rows.with_columns(pl.col("event_timestamp").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
-
-
-def _lines(
-    ledger: Ledger, table: Table, days: list[Day], rows: dict[str, int], events: pl.DataFrame, known_at: datetime
-) -> list[PartitionRecord]:
-    """A ledger line for every day in `rows`; a later day keeps what its line says beside the rows."""
-    by_day = dict(events.group_by(pl.col("event_time").dt.date().cast(pl.String)).len().iter_rows())
-    standing = {line.partition: line for line in ledger.partitions(table.name)}
-    asked = {day.key for day in days}
-    lines = []
-    for key, height in rows.items():
-        counts = {"rows": height} | ({"events": by_day.get(key, 0)} if key in asked else {})
-        if key not in asked and key in standing:
-            counts = standing[key].counts | counts
-        lines.append(
-            PartitionRecord(
-                table_name=table.name,
-                partition=key,
-                state="published" if height else "empty",
-                counts=counts,
-                run_key=run_key_of(table.name, Day.parse(key).start),
-                written_at=known_at,
-            )
-        )
-    return lines
-
-
-def _record(ledger: Ledger, restated: dict[Table, _Restated]) -> None:
-    """Write the lines of both tables; a day that has not changed keeps its line."""
-    fresh = []
-    for table, part in restated.items():
-        standing = {line.partition: (line.state, line.counts) for line in ledger.partitions(table.name)}
-        fresh += [
-            line.model_copy(update={"version": part.committed.version})
-            for line in part.lines
-            if part.committed.changed or standing.get(line.partition) != (line.state, line.counts)
-        ]
-    ledger.record_partitions(fresh)

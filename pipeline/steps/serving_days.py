@@ -19,6 +19,8 @@ from pipeline.serving.releases import newest_sequences
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
+from pipeline.settings import Settings
+from pipeline.steps.provenance import MODEL, provenance, upstream_contents
 from pipeline.stores.tables import Committed, Lake
 
 NO_MODEL_YET = "no model yet"
@@ -71,7 +73,14 @@ def facts_of_version(table: Table, version: Version, day: Day, known_at: datetim
 
 
 def write_day(
-    lake: Lake, ledger: Ledger, table: Table, day: Day, rows: pl.DataFrame, details: dict, known_at: datetime
+    settings: Settings,
+    lake: Lake,
+    ledger: Ledger,
+    table: Table,
+    day: Day,
+    rows: pl.DataFrame,
+    details: dict,
+    known_at: datetime,
 ) -> Committed:
     """Replace one day of a table and record it; an unchanged day keeps its line in the ledger."""
     record = PartitionRecord(
@@ -91,6 +100,8 @@ def write_day(
         record.details,
     )
     if committed.changed or not same:
+    upstream = upstream_contents(ledger, table) | {MODEL: {day.key: str(details["model_version"])}}
+    details = details | provenance(table, day.key, rows, upstream, settings)
         ledger.record_partition(record.model_copy(update={"version": committed.version}))
     return committed
 

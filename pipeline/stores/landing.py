@@ -28,6 +28,8 @@ from pipeline.stores.tombstones import Tombstones
 
 NO_EVENTS = "_no_events"
 ERASED = "_erased.json"
+GONE = "_gone."
+"""Before the name of a file of which an erasure left nothing: an empty mark with the time at which the file arrived."""
 
 
 class Landing:
@@ -61,6 +63,12 @@ class Landing:
     def says_empty(self, day: Day) -> bool:
         """Whether somebody who knows the log says that this day has no event."""
         return (self.events / day.key / NO_EVENTS).is_file()
+
+    def fingerprint(self, day: Day) -> str:
+        """Changes when a file of the day is added, replaced or removed, and not by an erasure; empty without files."""
+        gone = (self.events / day.key).glob(f"{GONE}*")
+        times = sorted((file.name.removeprefix(GONE), file.stat().st_mtime_ns) for file in (*self.files(day), *gone))
+        return hashlib.sha256(repr(times).encode()).hexdigest()[:12] if times else ""
 
     def relative(self, file: Path) -> str:
         return file.relative_to(self.folder).as_posix()
@@ -98,6 +106,9 @@ class Landing:
         else:
             if self.files(day) == [file]:
                 self.say_empty(day, "erasure", "every event of this day was of somebody who was erased.")
+            mark, arrived = file.with_name(f"{GONE}{file.name}"), file.stat()
+            mark.touch()
+            os.utime(mark, ns=(arrived.st_atime_ns, arrived.st_mtime_ns))
             file.unlink()
 
     def erased(self, day: Day) -> int:

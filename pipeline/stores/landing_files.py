@@ -42,6 +42,8 @@ def rewrite_users(file: Path, user_ids: pl.Series, keep: pl.Series, event_ids: p
             _json_lines(file, draft, new, keep)
         else:
             _csv(file, draft, new, keep)
+        arrived = file.stat()
+        os.utime(draft, ns=(arrived.st_atime_ns, arrived.st_mtime_ns))  # It says when the collector delivered.
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)

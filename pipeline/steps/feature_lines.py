@@ -1,0 +1,74 @@
+"""The lines that the ledger, and the commit, get about days of features: rows, events, and what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from pipeline.backfill.content import contents_by_day
+from pipeline.contracts import PARTITION_COLUMN, Table
+from pipeline.partitions import Day, run_key_of
+from pipeline.settings import Settings
+from pipeline.steps.provenance import provenance, upstream_contents
+from pipeline.stores.ledger import Ledger, PartitionRecord
+from pipeline.stores.tables import Committed
+
+
+def lines_of(
+    settings: Settings,
+    ledger: Ledger,
+    table: Table,
+    days: Sequence[Day],
+    later: Sequence[str],
+    rows: pl.DataFrame,
+    events: pl.DataFrame,
+    known_at: datetime,
+) -> list[PartitionRecord]:
+    """A line for every day that was built, and for each later one of which rows were restated.
+
+    A later day keeps what its line says of its events and of what it was made from: only its rows are others.
+
+    Args:
+        rows: everything that the days and the later ones hold now, with the partition column.
+        events: those of `days`.
+    """
+    upstream = upstream_contents(ledger, table)
+    heights = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
+    by_day = dict(events.group_by(pl.col("event_time").dt.date().cast(pl.String)).len().iter_rows())
+    standing = {line.partition: line for line in ledger.partitions(table.name)}
+    contents = contents_by_day(table, rows)
+    empty = provenance(table, days[0].key, rows.clear(), upstream, settings)
+    lines = []
+    for key in [*(day.key for day in days), *later]:
+        content = contents.get(key, empty["content"])
+        counts = {"rows": heights.get(key, 0)}
+        if key in later and key in standing:
+            counts, details = standing[key].counts | counts, standing[key].details | {"content": content}
+        else:
+            counts |= {"events": by_day.get(key, 0)} if key not in later else {}
+            made_from = {name: contents.get(key, "") for name, contents in upstream.items()}
+            details = empty | {"content": content, "upstream": made_from}
+        lines.append(
+            PartitionRecord(
+                table_name=table.name,
+                partition=key,
+                state="published" if counts["rows"] else "empty",
+                counts=counts,
+                details=details,
+                run_key=run_key_of(table.name, Day.parse(key).start),
+                written_at=known_at,
+            )
+        )
+    return lines
+
+
+def fresh_lines(ledger: Ledger, table: Table, lines: Sequence[PartitionRecord], committed: Committed) -> list:
+    """The lines to write: a day that has not changed keeps its line, unless it was made from or by something else."""
+    standing = {line.partition: (line.state, line.counts, line.details) for line in ledger.partitions(table.name)}
+    return [
+        line.model_copy(update={"version": committed.version})
+        for line in lines
+        if committed.changed or standing.get(line.partition) != (line.state, line.counts, line.details)
+    ]

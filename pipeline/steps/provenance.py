@@ -1,0 +1,79 @@
+"""
+What a partition was made by and from, as its line in the ledger and its commit say it: `definition`, `content`, and
+`upstream`, the content of what it was made from.
+
+An erasure takes rows out and leaves these names as they are: what was made from the rows is not stale for it, and was
+erased itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from pipeline.backfill.content import content_of, contents_by_day
+from pipeline.backfill.definitions import DEFINITIONS, definition_of
+from pipeline.contracts import BEHAVIOR_EVENTS, Table
+from pipeline.settings import Settings
+from pipeline.steps.published import PublishedEvents
+from pipeline.stores.ledger import Ledger
+
+LANDING = "landing"
+"""The upstream of events: the files that were delivered."""
+MODEL = "model"
+"""The upstream of served tables: the version that serves the day."""
+
+Contents = Mapping[str, Mapping[str, str]]
+"""table name -> day -> the content that the ledger names"""
+
+
+def contents_in(ledger: Ledger, tables: Sequence[Table]) -> Contents:
+    return {
+        table.name: {line.partition: line.details.get("content", "") for line in ledger.partitions(table.name)}
+        for table in tables
+    }
+
+
+def upstream_contents(ledger: Ledger, table: Table) -> Contents:
+    """The contents of the tables that a table is made from."""
+    return contents_in(ledger, DEFINITIONS[table].upstream)
+
+
+def made_from(upstream: Contents, key: str) -> dict[str, str]:
+    """What a day is made from now."""
+    return {name: days.get(key, "") for name, days in upstream.items()}
+
+
+def provenance(table: Table, key: str, rows: pl.DataFrame, upstream: Contents, settings: Settings) -> dict[str, object]:
+    """The three facts of one partition that is being written."""
+    return {
+        "definition": definition_of(table, settings),
+        "content": content_of(table, rows),
+        "upstream": made_from(upstream, key),
+    }
+
+
+def traced(
+    outcomes: Sequence[PublishedEvents], kept: pl.DataFrame, landed: Mapping[str, str], settings: Settings
+) -> list[PublishedEvents]:
+    """The outcomes with the three facts of their days.
+
+    Args:
+        kept: the rows that are published, with the partition column.
+        landed: by day, the fingerprint of the files that they were read from.
+    """
+    contents = contents_by_day(BEHAVIOR_EVENTS, kept)
+    empty, definition = content_of(BEHAVIOR_EVENTS, kept.clear()), definition_of(BEHAVIOR_EVENTS, settings)
+    return [
+        outcome.model_copy(
+            update={
+                "provenance": {
+                    "definition": definition,
+                    "content": contents.get(outcome.day, empty),
+                    "upstream": {LANDING: landed.get(outcome.day, "")},
+                }
+            }
+        )
+        for outcome in outcomes
+    ]
