@@ -3,7 +3,7 @@ Fine-tunes the collaborative filter on the week's interest model and lets the ga
 
 Starts when the gate of the interest model has decided, and has the same weekly key. A promoted filter and the
 interest model it was tuned with are one release. A week is registered as one version; safe to run again. Days
-that were ranked before their release was promoted are ranked again.
+that were embedded and ranked before their release was promoted are written again, both from the new release.
 """
 
 from datetime import timedelta
@@ -50,13 +50,13 @@ def collaborative_filter():
         return facts_of(gate_collaborative_filter(as_of, Settings.load(), utc_now()))
 
     @task(pool="lake", queue="default", execution_timeout=timedelta(hours=1))
-    def restate() -> list:
+    def restate() -> dict:
         from pipeline.observability import facts_of
         from pipeline.partitions import utc_now
         from pipeline.settings import Settings
-        from pipeline.steps.recommendations import restate_recommendations
+        from pipeline.steps.releases import restate_release
 
-        return [facts_of(day) for day in restate_recommendations(Settings.load(), utc_now())]
+        return facts_of(restate_release(Settings.load(), utc_now()))
 
     train() >> gate() >> restate()
 

@@ -53,15 +53,16 @@ def train(
     if model in (Model.both, Model.interest_evolution):
         result["trained"].append(interest_evolution.train_interest_model(cutoff, settings, utc_now()))
         result["gated"].append(interest_evolution.gate_interest_model(cutoff, settings, utc_now()))
-        if result["gated"][-1].promoted:
-            result["long_term_interest"] = embed_users(served, settings, utc_now(), everyone=True)
-            result["embedded_again"] = restate_interest(settings, utc_now())
     if model in (Model.both, Model.collaborative_filter):
         result["trained"].append(collaborative_filter.train_collaborative_filter(cutoff, settings, utc_now()))
         result["gated"].append(collaborative_filter.gate_collaborative_filter(cutoff, settings, utc_now()))
-        if result["gated"][-1].promoted:
-            result["recommendations"] = recommend_items(served, settings, utc_now())
-            result["recommended_again"] = restate_recommendations(settings, utc_now())
+    if any(gated.promoted for gated in result["gated"]):
+        # After both gates: the vectors that serve are those of the release.
+        result["long_term_interest"] = embed_users(served, settings, utc_now(), everyone=True)
+        result["embedded_again"] = restate_interest(settings, utc_now())
+    if model != Model.interest_evolution and result["gated"][-1].promoted:
+        result["recommendations"] = recommend_items(served, settings, utc_now())
+        result["recommended_again"] = restate_recommendations(settings, utc_now())
     if as_json:
         print_json({name: _facts(value) for name, value in result.items()})
     else:

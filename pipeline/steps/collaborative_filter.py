@@ -116,7 +116,7 @@ def gate_collaborative_filter(as_of: datetime, settings: Settings, known_at: dat
 
 
 def _interest_at(registry: Registry, as_of: datetime) -> Version:
-    found = registry.champion("interest_evolution", as_of)
+    found = registry.standing("interest_evolution", as_of)
     if found is None:
         raise NotFound(
             f"No interest_evolution version with a cutoff up to {Day.of(as_of)} was promoted, so there is no long-term "

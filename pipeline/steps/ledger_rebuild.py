@@ -14,6 +14,7 @@ from pipeline.partitions import Day, run_key_of
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, Promotion, records_of
 from pipeline.stores.registered import registered_versions
+from pipeline.stores.registry import rollback_of
 from pipeline.stores.tables import Commit, Lake
 from pipeline.stores.tombstones import Tombstones
 
@@ -127,12 +128,14 @@ def _promotions(settings: Settings) -> list[Promotion]:
         for version in versions:
             if version.status not in DECIDED or "decided_at" not in version.tags:
                 continue
-            before = [v for v in versions if v.status == "promoted" and v.model_cutoff < version.model_cutoff]
+            before = [v for v in versions if v.was_promoted and v.model_cutoff < version.model_cutoff]
+            if version.status == "rolled_back":
+                found.append(rollback_of(version))
             found.append(
                 Promotion(
                     model=model,
                     run_key=version.run_key,
-                    decision=version.status,
+                    decision="promoted" if version.was_promoted else version.status,
                     from_version=before[-1].number if before else None,
                     to_version=version.number,
                     reasons=list(version.reasons),

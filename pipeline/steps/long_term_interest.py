@@ -89,7 +89,7 @@ class _Embedding:
         self.settings, self.known_at = settings, known_at
         self.lake = Lake.of(settings)
         self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
-        self.timeline = Timeline.of(self.registry, MODEL)
+        self.timeline = Timeline.of_interest(self.registry)
         self.models: dict[int, InterestEvolutionModel] = {}
 
     def embed(self, day: Day, everyone: bool = False) -> EmbeddedUsers:

@@ -1,6 +1,9 @@
 """
 Which version serves which day, and which days of a served table no longer say what they should.
 
+There is one pointer: the newest promoted release that is not withdrawn. A release is a version of the collaborative
+filter with the interest version that it was tuned with, so vectors, item index and factors change together.
+
 A day of `long_term_interest` or `recommendations` follows from the version that serves it and from the users'
 sequences. When a version is promoted late, or an older day of events is restated, days that were written before are
 stale. They are found here and written again, so that any order of runs ends in the same tables.
@@ -8,7 +11,7 @@ stale. They are found here and written again, so that any order of runs ends in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
@@ -28,22 +31,36 @@ NO_MODEL_YET = "no model yet"
 
 @dataclass(frozen=True)
 class Timeline:
-    """Which promoted version of a model serves which day: the newest one whose data ended before the day began."""
+    """Which promoted version of a model serves which day: the newest one whose data ended before the day began.
+
+    A rollback ends a version's days; those that it served before stay its own.
+    """
 
     promoted: tuple[Version, ...]
     """oldest cutoff first"""
+    releases: Timeline | None = None
+    """Where given, their bound versions serve; on days before the first one, the newest promoted one does."""
 
     @classmethod
     def of(cls, registry: Registry, model: str) -> Timeline:
-        return cls(tuple(version for version in registry.versions(model) if version.status == "promoted"))
+        return cls(tuple(version for version in registry.versions(model) if version.was_promoted))
+
+    @classmethod
+    def of_interest(cls, registry: Registry) -> Timeline:
+        """The interest versions, which wait for their release: no vector is served that no release can read."""
+        return replace(cls.of(registry, "interest_evolution"), releases=cls.of(registry, "collaborative_filter"))
 
     def serving(self, day: Day) -> tuple[Version | None, bool]:
         """The version that serves a day, and whether it is another one than on the day before."""
-        version, before = self._newest(day.start), self._newest(day.plus(-1).start)
+        version, before = self.at(day.start), self.at(day.plus(-1).start)
         return version, version is not None and (before is None or before.number != version.number)
 
-    def _newest(self, moment: datetime) -> Version | None:
-        return next((version for version in reversed(self.promoted) if version.model_cutoff <= moment), None)
+    def at(self, moment: datetime) -> Version | None:
+        """The version that serves a day which begins at `moment`."""
+        release = self.releases.at(moment) if self.releases is not None else None
+        bound = int(release.tags["interest_version"]) if release is not None else None
+        own = next((version for version in self.promoted if version.number == bound), None)
+        return own or next((version for version in reversed(self.promoted) if version.serves(moment)), None)
 
 
 def is_for_everyone(ledger: Ledger, table: Table, day: Day, is_new: bool) -> bool:

@@ -69,6 +69,23 @@ class Version:
     def name(self) -> str:
         return f"{self.model} version {self.number}"
 
+    @property
+    def was_promoted(self) -> bool:
+        """Whether the gate let it serve, even where a rollback has withdrawn it since."""
+        return self.status in ("promoted", "rolled_back")
+
+    @property
+    def withdrawn(self) -> tuple[tuple[datetime, datetime | None], ...]:
+        """The spans, [from, until), in which a rollback keeps it from serving; without an end where it still does."""
+        spans = json.loads(self.tags.get("withdrawn", "[]"))
+        return tuple((datetime.fromisoformat(a), datetime.fromisoformat(b) if b else None) for a, b in spans)
+
+    def serves(self, moment: datetime) -> bool:
+        """Whether it may serve a day that begins at `moment`: promoted, not of the future, not withdrawn then."""
+        spans = self.withdrawn
+        is_withdrawn = any(start <= moment and (end is None or moment < end) for start, end in spans)
+        return self.was_promoted and self.model_cutoff <= moment and not is_withdrawn
+
 
 def tags_of(run_key: str, digest: str, card: Card) -> dict[str, str]:
     """The tags that a version is registered with."""

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
 from filelock import FileLock
 
 from pipeline.errors import EngineFailure, NotFound, UnsafeModel
@@ -28,10 +25,10 @@ from pipeline.faults import reach
 from pipeline.settings import Settings, keep_libraries_quiet
 from pipeline.stores.ledger import Ledger, Promotion
 from pipeline.stores.model_files import check_files, write_manifest
+from pipeline.stores.model_logging import WEIGHTS, log_model
 from pipeline.stores.model_versions import Card, Dataset, Status, Version, tags_of, version_of
 
 if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
 
 MODELS = ("interest_evolution", "collaborative_filter")
@@ -39,9 +36,6 @@ TRAINING_SETS = "training_sets"
 """The experiment that keeps what was handed out to train on."""
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-REQUIREMENTS = ("torch", "transformers", "safetensors", "polars", "numpy")
-WEIGHTS = "weights"
-"""The folder of the saved model inside the registered one."""
 
 
 class Registry:
@@ -128,7 +122,9 @@ class Registry:
             if (standing := self.find(model, run_key)) is not None:
                 return standing
             reach("register.before_log")
-            logged = self._logged(model, run_key, digest) or self._log(model, run_key, folder, digest, card)
+            logged = self._logged(model, run_key, digest) or log_model(
+                self._client, self._experiment(model), model, run_key, folder, digest, card
+            )
             reach("register.before_version")
             direct = "://" in self.settings.mlflow_uri and not self.settings.mlflow_uri.startswith("http")
             created = self._client.create_model_version(
@@ -336,45 +332,6 @@ class Registry:
         found = self._client.search_logged_models([self._experiment(model)], filter_string=wanted)
         return next((logged for logged in found if str(logged.status) == "READY"), None)
 
-    def _log(self, model: str, run_key: str, folder: Path, digest: str, card: Card):
-        """Log a run with everything that `card` tells, and the model's files as a pyfunc without pickles."""
-        import mlflow.pyfunc
-        from mlflow.entities import LoggedModelOutput, Metric, Param
-
-        tags = tags_of(run_key, digest, card)
-        experiment = self._experiment(model)
-        run = self._client.create_run(experiment, tags=tags, run_name=run_key)
-        run_id = run.info.run_id
-        logged = self._client.create_logged_model(experiment, model, run_id, tags, model_type=model)
-        metrics = [
-            Metric(_metric_name(name), float(value), run.info.start_time, step, logged.model_id)
-            for name, values in {**{name: [value] for name, value in card.metrics.items()}, **card.curves}.items()
-            for step, value in enumerate(values)
-            if math.isfinite(value)
-        ]
-        params = [Param(name, str(value)[:6000]) for name, value in card.params.items()]
-        for start in range(0, max(len(metrics), 1), 1000):
-            self._client.log_batch(run_id, metrics[start : start + 1000], params if start == 0 else [])
-        self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in card.datasets])
-        for artifact in card.artifacts:
-            self._client.log_artifact(run_id, str(artifact))
-        with tempfile.TemporaryDirectory() as temporary:
-            named = Path(temporary) / WEIGHTS
-            shutil.copytree(folder, named)
-            saved = Path(temporary) / "saved"
-            mlflow.pyfunc.save_model(
-                str(saved),
-                loader_module=card.loader,
-                data_path=str(named),
-                signature=_signature(card.example, card.answer),
-                input_example=card.example.to_pandas(),
-                pip_requirements=[f"{name}=={installed_version(name)}" for name in REQUIREMENTS],
-            )
-            self._client.log_model_artifacts(logged.model_id, str(saved))
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
-        self._client.set_terminated(run_id, "FINISHED")
-        return self._client.finalize_logged_model(logged.model_id, "READY")
-
     def _download(self, uri: str, target: Path) -> None:
         """Copy a remote model next to `target` and move it there whole."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -434,35 +391,3 @@ def _spans(version: Version) -> list[list[str | None]]:
 
 def _version(entity) -> Version:
     return version_of(entity.name, entity.version, entity.run_id, entity.tags)
-
-
-def _metric_name(name: str) -> str:
-    """MLflow allows no `@` in a metric's name."""
-    return name.replace("@", "_at_")
-
-
-def _dataset_input(dataset: Dataset):
-    import mlflow.data
-    from mlflow.data.delta_dataset_source import DeltaDatasetSource
-    from mlflow.entities import DatasetInput, InputTag
-
-    source = DeltaDatasetSource(path=dataset.path, delta_table_version=dataset.version)
-    data = mlflow.data.from_polars(dataset.sample, source=source, name=dataset.name, digest=f"v{dataset.version}")
-    return DatasetInput(data._to_mlflow_entity(), tags=[InputTag("mlflow.data.context", "training")])
-
-
-def _signature(example: pl.DataFrame, answer: pl.DataFrame) -> ModelSignature:
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Array, ColSpec, DataType, Schema
-
-    plain = {
-        pl.String(): DataType.string,
-        pl.Int64(): DataType.long,
-        pl.Float32(): DataType.float,
-        pl.Float64(): DataType.double,
-    }
-
-    def column(name: str, dtype: pl.DataType) -> ColSpec:
-        return ColSpec(Array(plain[dtype.inner]) if isinstance(dtype, pl.List) else plain[dtype], name)
-
-    return ModelSignature(*(Schema([column(n, t) for n, t in frame.schema.items()]) for frame in (example, answer)))
