@@ -24,15 +24,22 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild the ledger from the tables and remove leftovers.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Also look for anything unfinished; a warning counts as an error.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every finding as one JSON object.")] = False,
 ) -> None:
     """Check versions, paths, stores, ports, leftovers and secrets; say what was found and what to do.
 
-    Exit code 0 when there is no error; a warning is no error.
+    Exit code 0 when there is no error; a warning is no error. With --strict also when nothing is left over: no draft,
+    no lock that is held, no failed day, no commit that the ledger has not heard of, no model on its way, no erasure
+    that stopped, no difference between what is served and the tables.
 
     Example: interest doctor --repair
+
+    Example: interest doctor --strict
     """
-    found = _check_file(settings_file, repair) if settings_file is not None else _check_home(ctx, repair)
+    found = _check_file(settings_file, repair) if settings_file is not None else _check_home(ctx, repair, strict)
     if as_json:
         print_json(found.model_dump(mode="json") | {"healthy": found.is_healthy})
     else:
@@ -52,7 +59,7 @@ def _check_file(file: Path, repair: bool) -> Diagnosis:
     return check_settings_file(file)
 
 
-def _check_home(ctx: typer.Context, repair: bool) -> Diagnosis:
+def _check_home(ctx: typer.Context, repair: bool, strict: bool) -> Diagnosis:
     from pipeline.errors import BadSetting
     from pipeline.partitions import utc_now
     from pipeline.stack.checks import check_stack
@@ -62,7 +69,7 @@ def _check_home(ctx: typer.Context, repair: bool) -> Diagnosis:
     settings = settings_of(ctx)
     if repair and (alive := running(settings)):
         raise BadSetting(f"{', '.join(alive)} of this home are running. Stop them with `interest down`, then repair.")
-    return check_home(settings, utc_now(), repair).with_more(check_stack(settings))
+    return check_home(settings, utc_now(), repair, strict).with_more(check_stack(settings))
 
 
 def _show(found: Diagnosis) -> None:

@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 from pipeline.steps.findings import Diagnosis, Finding, error, fine, warning
 from pipeline.steps.installation import check_folder, check_packages, check_python
 from pipeline.steps.ledger_rebuild import disagreements, rebuild_ledger
+from pipeline.steps.loose_ends import loose_ends
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
@@ -32,18 +33,22 @@ MODELS = ("interest_evolution", "collaborative_filter")
 REPAIR = "interest doctor --repair"
 
 
-def check_home(settings: Settings, known_at: datetime, repair: bool = False) -> Diagnosis:
-    """Look at everything in a home; with `repair`, mend the ledger and remove leftovers first."""
+def check_home(settings: Settings, known_at: datetime, repair: bool = False, strict: bool = False) -> Diagnosis:
+    """Look at everything in a home; with `repair`, mend the ledger and remove leftovers first.
+
+    With `strict`, also at everything that a crash may have left, and nothing may be left: no warning either.
+    """
     repaired = tuple(_repair(settings, known_at)) if repair else ()
     findings: list[Finding] = []
-    for name, check in _CHECKS.items():
+    for name, check in (_CHECKS | ({"loose ends": loose_ends} if strict else {})).items():
         try:
             findings += check(settings, known_at)
         except InterestError as trouble:
             findings.append(error(name, str(trouble), "an answer", "See the message."))
         except Exception as trouble:  # One broken part must not hide the others: that is what a check-up is for.
             findings.append(error(name, f"{type(trouble).__name__}: {trouble}", "an answer", "Look at the named part."))
-    return Diagnosis(subject=str(settings.place("")), findings=tuple(findings), repaired=repaired)
+    subject = str(settings.place(""))
+    return Diagnosis(subject=subject, findings=tuple(findings), repaired=repaired, is_strict=strict)
 
 
 def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:

@@ -30,9 +30,13 @@ class Diagnosis(BaseModel):
     subject: str
     findings: tuple[Finding, ...]
     repaired: tuple[str, ...] = ()
+    is_strict: bool = False
+    """Whether a warning counts as an error."""
 
     @property
     def is_healthy(self) -> bool:
+        if self.is_strict:
+            return all(finding.severity == "ok" for finding in self.findings)
         return not any(finding.severity == "error" for finding in self.findings)
 
     def with_more(self, findings: Sequence[Finding]) -> Diagnosis:

@@ -69,11 +69,9 @@ def measure_parity(day: Day, settings: Settings, known_at: datetime) -> CheckedP
 
     began = time.perf_counter()
     lake = Lake.of(settings)
-    tables = {table.name: table for table in TABLES}
-    keys = keys_of_views(settings)
-    if not keys:
+    if not keys_of_views(settings):
         raise NotFound("No feature view is applied, so nothing is served. Run `interest doctor --repair`.")
-    views = [_parity_of(lake, tables[view], key, day, settings) for view, key in keys.items()]
+    views = compare_online(day, settings)
     allowed = settings.parity.max_differing
     failures = tuple(_in_words(view) for view in views if view.differing_share > allowed)
     warnings = tuple(_in_words(view) for view in views if 0 < view.differing_share <= allowed)
@@ -83,6 +81,14 @@ def measure_parity(day: Day, settings: Settings, known_at: datetime) -> CheckedP
     totals = {name: sum(getattr(view, name) for view in views) for name in COUNTS}
     log.info("online compared", partition=day.key, **totals, seconds=round(seconds, 1))
     return checked
+
+
+def compare_online(day: Day, settings: Settings) -> list[ViewParity]:
+    """Compare a day's sample of every applied view, and record nothing. Raises EngineFailure."""
+    from pipeline.stores.feature_store import keys_of_views
+
+    lake, tables = Lake.of(settings), {table.name: table for table in TABLES}
+    return [_parity_of(lake, tables[view], key, day, settings) for view, key in keys_of_views(settings).items()]
 
 
 def _parity_of(lake: Lake, table: Table, key: str, day: Day, settings: Settings) -> ViewParity:

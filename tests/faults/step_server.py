@@ -1,0 +1,82 @@
+"""
+Runs steps in processes of their own, so that they can die. Started as a script; asked by lines of JSON.
+
+The libraries are loaded once and every step is run in a fork, as the embedded scheduler does it. A line holds the steps
+that run at the same time: [{"home": ..., "fault": ..., "step": "pipeline.steps.x:function", "arguments": [...]}]
+"""
+
+import importlib
+import inspect
+import json
+import os
+import resource
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.observability import facts_of
+from pipeline.partitions import Day
+from pipeline.settings import Settings
+from pipeline.stack.preload import load_libraries
+
+
+def run(asked: dict, answer: Path) -> None:
+    """One step, in a process of its own."""
+    try:
+        if "file_size" in asked:
+            import signal
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Writing more then fails, as on a full disk.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], resource.RLIM_INFINITY))
+        settings = Settings.load(home=Path(asked["home"]), fault=asked.get("fault"), **asked.get("settings", {}))
+        module, name = asked["step"].split(":")
+        step = getattr(importlib.import_module(module), name)
+        given = {"settings": settings, "known_at": datetime.fromisoformat(asked["known_at"])}
+        free = [parameter for parameter in inspect.signature(step).parameters if parameter not in given]
+        given = {name: given[name] for name in inspect.signature(step).parameters if name in given}
+        told = step(**dict(zip(free, map(read, asked["arguments"]), strict=False)), **given)
+        answer.write_text(json.dumps({"told": plain(told)}))
+    except BaseException as error:
+        traceback.print_exc()
+        answer.write_text(json.dumps({"error": type(error).__name__, "says": str(error)}))
+        os._exit(1)
+    os._exit(0)
+
+
+def plain(told: object) -> object:
+    if isinstance(told, list | tuple):
+        return [plain(part) for part in told]
+    return told if told is None or isinstance(told, bool | int | str) else facts_of(told)
+
+
+def read(argument: object) -> object:
+    """`day:2026-03-01` and `time:2026-03-01T00:00:00+00:00` become what they say."""
+    kind, _, value = argument.partition(":") if isinstance(argument, str) else ("", "", "")
+    return {"day": Day.parse, "time": datetime.fromisoformat}.get(kind, lambda _: argument)(value)
+
+
+def serve() -> None:
+    load_libraries()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        begun = []
+        for number, asked in enumerate(json.loads(line)):
+            answer = Path(asked["home"]).with_name(f"answer-{number}.json")
+            answer.unlink(missing_ok=True)
+            child = os.fork()
+            if not child:
+                os.dup2(2, 1)
+                run(asked, answer)
+            begun.append((child, answer))
+        print(json.dumps({"children": [child for child, _ in begun]}), flush=True)
+        ended = []
+        for child, answer in begun:
+            status = os.waitpid(child, 0)[1]
+            told = json.loads(answer.read_text()) if answer.is_file() else {}
+            ended.append({"code": os.waitstatus_to_exitcode(status), **told})
+        print(json.dumps(ended), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

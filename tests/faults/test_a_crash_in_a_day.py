@@ -1,0 +1,41 @@
+"""kill -9 in a day's run: the same steps once more, and the state is the one of the clean chronological run."""
+
+import signal
+
+import pytest
+
+QUICK = {
+    "kill -9 in validate": ("publish_events", "publish.validate:kill"),
+    "kill -9 between quarantine and events": ("publish_events", "publish.after_commit:kill:1"),
+    "kill -9 between the feature tables": ("build_features", "publish.before_commit:kill:2"),
+    "kill -9 in the middle of the online push": ("push_features", "push.before_batch:kill:2"),
+}
+LONG = {
+    "kill -9 before the data files of the day": ("publish_events", "publish.before_commit:kill:1"),
+    "kill -9 after the commit of the events": ("publish_events", "publish.after_commit:kill:2"),
+    "kill -9 before the data files of the features": ("build_features", "publish.before_commit:kill:1"),
+    "kill -9 after the commit of the features": ("build_features", "publish.after_commit:kill:2"),
+    "kill -9 before the online push": ("push_features", "push.before_batch:kill:1"),
+    "a failure before the commit of the day": ("publish_events", "publish.before_commit:raise:2"),
+}
+STEPS = ("publish_events", "build_features", "push_features")
+
+
+def rows(crashes: dict, *marks):
+    return [pytest.param(*crash, id=name, marks=[pytest.mark.fault(name), *marks]) for name, crash in crashes.items()]
+
+
+@pytest.mark.parametrize(("step", "fault"), [*rows(QUICK), *rows(LONG, pytest.mark.faults_long)])
+def test_what_is_run_again_ends_as_if_nothing_had_happened(world, clean, days, step, fault):
+    world.run_days(days[:2])
+    for name in STEPS[: STEPS.index(step)]:
+        world.run(name, days[2]).well()
+    before = world.hash()
+
+    ended = world.run(step, days[2], fault=fault)
+
+    assert ended.code == (1 if ":raise" in fault else -signal.SIGKILL)
+    if ":kill:1" in fault and "before" in fault:
+        assert world.hash() == before, "nothing had been written"
+    world.run_days(days[2:])
+    world.must_be(clean)
