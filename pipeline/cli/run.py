@@ -38,6 +38,8 @@ def run(ctx: typer.Context) -> None:
         _run_the_week(settings, timings, is_new)
         with timings.stage("report"):
             _write_report(settings)
+        with timings.stage("catalogue"):
+            _build_catalog(settings)
         with timings.stage("summary"):
             shortfalls = print_summary(settings)
     file = timings.write()
@@ -123,3 +125,10 @@ def _write_report(settings: Settings) -> None:
     from pipeline.steps.report import write_report
 
     write_report(settings, utc_now())
+
+
+def _build_catalog(settings: Settings) -> None:
+    from pipeline.partitions import utc_now
+    from pipeline.steps.catalog import build_catalog
+
+    build_catalog(settings, utc_now())

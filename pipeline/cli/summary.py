@@ -137,6 +137,7 @@ def _print_places(settings: Settings) -> None:
 
     console.rule("Where to look", align="left")
     console.print(f"  {'Report':<16} {settings.place('reports/report.html')}")
+    console.print(f"  {'Catalogue':<16} {settings.place('catalog/index.html')}")
     console.print(f"  {'Data Docs':<16} {settings.place('data_docs/pages/index.html')}")
     for address in addresses(settings):
         console.print(f"  {address.name:<16} {address.url}   (after `make up`)")

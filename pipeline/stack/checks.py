@@ -13,7 +13,7 @@ import psutil
 from pipeline.errors import BadSetting
 from pipeline.settings import Settings
 from pipeline.stack import processes
-from pipeline.stack.embedded import require_free
+from pipeline.stack.embedded import CATALOG_HOST, require_free
 from pipeline.steps.findings import Finding, error, fine, warning
 
 PRIVATE = ("airflow/secrets.json", "airflow/passwords.json", "feast/feature_store.yaml")
@@ -32,17 +32,18 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         for member in processes.family_of(service)
         for connection in _listening(member)
     }
-    for name, port in (
-        ("airflow.port", settings.airflow.port),
-        ("ports.mlflow", settings.ports.mlflow),
-        ("ports.feast", settings.ports.feast),
-        ("ports.feast_ui", settings.ports.feast_ui),
+    for name, port, host in (
+        ("airflow.port", settings.airflow.port, settings.airflow.host),
+        ("ports.mlflow", settings.ports.mlflow, settings.airflow.host),
+        ("ports.feast", settings.ports.feast, settings.airflow.host),
+        ("ports.feast_ui", settings.ports.feast_ui, settings.airflow.host),
+        ("ports.catalog", settings.ports.catalog, CATALOG_HOST),
     ):
         if port in ours:
             yield fine(f"port {port}", f"{name}: held by this home's stack")
             continue
         try:
-            require_free(settings, port, name)
+            require_free(settings, port, name, host)
         except BadSetting as taken:
             yield error(f"port {port}", str(taken), "a free port, or one of this home's stack", f"Change {name}.")
         else:

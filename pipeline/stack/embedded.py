@@ -19,6 +19,7 @@ from pipeline.stack.secrets import write_private
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 HEALTHY_WITHIN = 180.0
+CATALOG_HOST = "127.0.0.1"
 Say = Callable[[str], None]
 
 
@@ -28,6 +29,16 @@ class Address:
 
     name: str
     url: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A service that listens, and the setting that names its port."""
+
+    service: Service
+    host: str
+    port: int
+    setting: str
 
 
 def start_airflow(settings: Settings, say: Say) -> bool:
@@ -56,22 +67,22 @@ def start_airflow(settings: Settings, say: Say) -> bool:
 
 
 def start_servers(settings: Settings, say: Say) -> bool:
-    """Start MLflow's and Feast's servers where they are not up; False where all were.
+    """Start MLflow's and Feast's servers and the catalogue's where they are not up; False where all were.
 
     Raises:
         BadSetting: a port is taken.
         EngineFailure: a server does not listen; it is stopped again.
     """
     alive = processes.running(settings)
-    missing = [(service, port, setting) for service, port, setting in _servers(settings) if service.name not in alive]
-    for _, port, setting in missing:
-        require_free(settings, port, setting)
+    missing = [server for server in _servers(settings) if server.service.name not in alive]
+    for server in missing:
+        require_free(settings, server.port, server.setting, server.host)
     environment = stack_environment(settings)
-    for service, port, _ in missing:
-        say(f"starting {service.name} at port {port}")
-        processes.start(settings, service, environment)
-    for service, port, _ in missing:
-        _wait_listening(settings, service.name, port)
+    for server in missing:
+        say(f"starting {server.service.name} at port {server.port}")
+        processes.start(settings, server.service, environment)
+    for server in missing:
+        _wait_listening(settings, server)
     return bool(missing)
 
 
@@ -83,19 +94,21 @@ def addresses(settings: Settings) -> list[Address]:
         Address("MLflow", f"http://{host}:{ports.mlflow}"),
         Address("Feast features", f"http://{host}:{ports.feast}/get-online-features"),
         Address("Feast UI", f"http://{host}:{ports.feast_ui}"),
+        Address("Catalogue", f"http://{CATALOG_HOST}:{ports.catalog}"),
     ]
 
 
-def require_free(settings: Settings, port: int, setting: str) -> None:
-    """Raises BadSetting when somebody else listens on `port`, or the host is not this machine's."""
+def require_free(settings: Settings, port: int, setting: str, host: str = "") -> None:
+    """Raises BadSetting when somebody else listens on `port`, or the host (Airflow's) is not this machine's."""
+    host = host or settings.airflow.host
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.airflow.host, port))
+            probe.bind((host, port))
         except OSError as error:
             variable = f"INTEREST_{setting.upper().replace('.', '__')}"
             raise BadSetting(
-                f"Port {port} on {settings.airflow.host} cannot be used: {error.strerror}. Stop what listens there, "
+                f"Port {port} on {host} cannot be used: {error.strerror}. Stop what listens there, "
                 f"or choose another port with the setting `{setting}` ({variable}=...)."
             ) from error
 
@@ -115,17 +128,31 @@ def _airflow_services() -> list[Service]:
     ]
 
 
-def _servers(settings: Settings) -> list[tuple[Service, int, str]]:
+def _servers(settings: Settings) -> list[Server]:
     from pipeline.stores.feature_store import serve_command, ui_command
 
     mlflow = [sys.executable, "-m", "mlflow", "server", "--host", settings.airflow.host]
     mlflow += ["--port", str(settings.ports.mlflow), "--workers", "1"]
     mlflow += ["--backend-store-uri", settings.mlflow_uri, "--default-artifact-root", settings.artifacts_url]
+    host, ports = settings.airflow.host, settings.ports
     return [
-        (Service("mlflow", mlflow), settings.ports.mlflow, "ports.mlflow"),
-        (Service("feast", serve_command(settings)), settings.ports.feast, "ports.feast"),
-        (Service("feast-ui", ui_command(settings)), settings.ports.feast_ui, "ports.feast_ui"),
+        Server(Service("mlflow", mlflow), host, ports.mlflow, "ports.mlflow"),
+        Server(Service("feast", serve_command(settings)), host, ports.feast, "ports.feast"),
+        Server(Service("feast-ui", ui_command(settings)), host, ports.feast_ui, "ports.feast_ui"),
+        catalog_server(settings),
     ]
+
+
+def catalog_server(settings: Settings) -> Server:
+    """A server of the catalogue's files. It knows no groups and the pages show values: only this machine is answered.
+
+    To let others read it, put `<home>/catalog` behind a web server that asks who they are.
+    """
+    folder = settings.place("catalog")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "http.server", str(settings.ports.catalog), "--bind", CATALOG_HOST]
+    service = Service("catalog", [*command, "--directory", str(folder)])
+    return Server(service, CATALOG_HOST, settings.ports.catalog, "ports.catalog")
 
 
 def _migrate(settings: Settings, environment: dict[str, str]) -> None:
@@ -180,11 +207,13 @@ def _wait_healthy(settings: Settings) -> None:
         raise EngineFailure(f"Airflow did not parse {sorted(expected - api.dag_ids())}: {wrong}")
 
 
-def _wait_listening(settings: Settings, name: str, port: int) -> None:
-    def settled() -> bool:
-        return _answers(settings.airflow.host, port) or name not in processes.running(settings)
+def _wait_listening(settings: Settings, server: Server) -> None:
+    name, port = server.service.name, server.port
 
-    if not processes.wait_until(settled, HEALTHY_WITHIN) or not _answers(settings.airflow.host, port):
+    def settled() -> bool:
+        return _answers(server.host, port) or name not in processes.running(settings)
+
+    if not processes.wait_until(settled, HEALTHY_WITHIN) or not _answers(server.host, port):
         tail = processes.log_tail(settings, name, 3)
         processes.stop(settings, [name])
         raise EngineFailure(f"{name} does not listen on port {port}. The end of its log: {tail}")

@@ -148,6 +148,19 @@ def collect_catalog(settings: Settings, known_at: datetime) -> Catalog:
     )
 
 
+def catalogue_made_before(settings: Settings, moment: datetime) -> list[Path]:
+    """The files of the catalogue at home, the JSON file last, where it was made before `moment`; else none."""
+    folder = settings.place("catalog")
+    try:
+        made_at = Catalog.model_validate_json((folder / "catalog.json").read_bytes()).known_at
+        if made_at > moment:
+            return []
+    except (OSError, ValueError):
+        pass  # a catalogue that does not say when it was made is an old one
+    files = [file for file in folder.glob("*") if file.is_file()]
+    return sorted(files, key=lambda file: (file.name == "catalog.json", file.name))
+
+
 def _newest_rows(lake: Lake, table: Table, key: str, version: int | None) -> tuple[int, pl.DataFrame]:
     """How many entities a table has, and the newest row of each of a sample, in the order of the keys' hashes."""
     newest = lake.scan(table, version=version).group_by(key).agg(pl.col("event_timestamp").max()).collect()

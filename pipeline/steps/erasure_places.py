@@ -23,6 +23,7 @@ from pipeline.partitions import Day
 from pipeline.privacy.receipts import words_of
 from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
+from pipeline.steps.catalog import catalogue_made_before
 from pipeline.steps.erasure_ledger import lines_after
 from pipeline.stores.landing import Landing
 from pipeline.stores.landing_files import rewrite_users
@@ -38,7 +39,7 @@ from pipeline.stores.table_erasure import (
 from pipeline.stores.tables import Lake
 from pipeline.stores.tombstones import Tombstones, names_users
 
-PAGES = ("reports", "data_docs")
+PAGES = ("reports", "data_docs", "catalog")
 """Folders of pages that are made anew whenever somebody wants them."""
 APART = ("lake", "landing", "secrets", "receipts", "locks")
 """Folders that have places of their own, or hold no word of a user."""
@@ -72,7 +73,7 @@ def places_of(
     places = [PlaceOf("landing files", landing.count, landing.remove, landing.left)]
     for table in (table for table in TABLES if names_users(table)):
         places += _of_table(table, lake, landing, settings, known_at)
-    places.append(_online(user_id, settings))
+    places += [_online(user_id, settings), _catalogue(settings, tombstones)]
     if is_text:
         places += [_pages(settings, tombstones), _files(settings, tombstones)]
     return places, landing.unreadable
@@ -195,6 +196,22 @@ def _online(user_id: str | None, settings: Settings) -> PlaceOf:
         forget_online(settings, user_id)
 
     return PlaceOf("online store", count, remove, left)
+
+
+def _catalogue(settings: Settings, tombstones: Tombstones) -> PlaceOf:
+    """It shows values of a few users without their ids, so one that was made before an erasure goes whole."""
+
+    def old(hashes: frozenset[str]) -> list[Path]:
+        moments = [tombstone.erased_at for tombstone in tombstones.all() if tombstone.keyed_hash in hashes]
+        return catalogue_made_before(settings, max(moments)) if moments else []
+
+    def remove() -> None:
+        for file in old(tombstones.hashes()):
+            file.unlink(missing_ok=True)
+
+    return PlaceOf(
+        "feature catalogue", lambda: len(old(tombstones.hashes())), remove, lambda hashes: len(old(hashes))
+    )
 
 
 def _pages(settings: Settings, tombstones: Tombstones) -> PlaceOf:

@@ -98,6 +98,7 @@ def redis_holds(settings: Settings, name: str) -> bool:
 @pytest.fixture(scope="module")
 def erased(online, tmp_path_factory):
     """A home in which the planted user was everywhere, the log it came from, and the receipt."""
+    from pipeline.steps.catalog import build_catalog
     from pipeline.steps.erasure import forget_user
     from pipeline.steps.report import write_report
 
@@ -106,6 +107,7 @@ def erased(online, tmp_path_factory):
     deliver(online, log, NOW)
     vectors_and_lists(online, [GONE, STAYS], NOW)
     write_report(online, NOW)
+    build_catalog(online, NOW)
     home = online.place("")
     assert [place for place in places_of(home, GONE) if "_delta_log" in place] == []
     (home / "reports/of_a_friend.html").write_text(f"<p>user {GONE} likes tea</p>")
@@ -130,6 +132,7 @@ def test_the_user_is_nowhere_and_the_others_are_as_before(erased):
     assert removed["sequence_features"] == removed["interest_windows"] == 6 and removed["online store"] == 1
     assert removed["long_term_interest"] == removed["recommendations"] == 2  # both versions of one row
     assert removed["reports and data docs"] >= 1 and removed["logs and artifacts"] == 2
+    assert removed["feature catalogue"] >= 7 and not list(settings.place("catalog").iterdir())
     assert (settings.place("airflow/logs/task.log")).read_text() == "all is well\n"
     assert receipt.reason == "[the user] wrote to us"
     lake = Lake.of(settings)
