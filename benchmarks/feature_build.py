@@ -11,9 +11,12 @@ compared: lists value by value, counts to a relative 1e-9.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from rich.table import Table
 
 ARRAYS = {"item_ids": "item_id", "event_types": "event_type", "event_times": "event_time"}
 COUNTS = [f"counts_{days}d" for days in HALF_LIVES]
+BUCKETS = 16
 END = FIRST + timedelta(days=365, microseconds=-1)
 """The moment as of which the peers count. (Our rows are as of each user's last day: decayed further to compare.)"""
 
@@ -60,14 +64,28 @@ def main() -> None:
 
 def ours(folder: Path) -> None:
     from pipeline.contracts import INTEREST_WINDOWS, SEQUENCE_FEATURES
+    from pipeline.features.buckets import in_buckets
     from pipeline.features.interest_windows import extend_windows
+    from pipeline.features.ragged import in_order
     from pipeline.features.sequences import extend_sequences
 
     items = pl.read_parquet(folder / "items.parquet")
-    events = pl.read_parquet(folder / "events.parquet")
-    sequences = extend_sequences(SEQUENCE_FEATURES.empty(), events, LENGTH)
-    windows = extend_windows(INTEREST_WINDOWS.empty(), events, items, WEIGHTS)
-    sequences.join(windows, on=["user_id", "event_timestamp"]).write_parquet(folder / "ours.parquet")
+    events = pl.scan_parquet(folder / "events.parquet").select("user_id", *ARRAYS.values(), "event_id")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, files_in(folder / "ours.parquet") as write:
+        for bucket in in_buckets(events, BUCKETS, Path(scratch)):
+            ordered = in_order(bucket)
+            sequences = extend_sequences(SEQUENCE_FEATURES.empty(), ordered, LENGTH, newest_only=True)
+            windows = extend_windows(INTEREST_WINDOWS.empty(), ordered, items, WEIGHTS, newest_only=True)
+            write(sequences.join(windows.drop("num_events"), on=["user_id", "event_timestamp"]))
+
+
+@contextmanager
+def files_in(folder: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Writes one file of a folder after the other."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    numbers = itertools.count()
+    yield lambda rows: rows.write_parquet(folder / f"{next(numbers):04d}.parquet")
 
 
 def hand_written_polars(folder: Path) -> None:
@@ -152,7 +170,6 @@ def compare(folder: Path, names: list[str]) -> None:
     for name in names:
         rows = pl.scan_parquet(folder / f"{name}.parquet")
         if "event_timestamp" in rows.collect_schema().names():
-            rows = rows.filter(pl.col("event_timestamp") == pl.col("event_timestamp").max().over("user_id"))
             gap = (pl.lit(END) - pl.col("event_timestamp")).dt.total_microseconds() / 86_400_000_000
             rows = rows.with_columns(
                 pl.col(column) * pl.lit(0.5).pow(gap / days) for column, days in zip(COUNTS, HALF_LIVES, strict=True)
