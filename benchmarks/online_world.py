@@ -24,8 +24,8 @@ INTEGERS = 200
 ITEMS = 60_000
 KNOWN_AT = datetime(2026, 3, 2, tzinfo=UTC)
 CLASSES = {
-    ("sqlite", True): "pipeline.stores.online.FencedSqliteOnlineStore",
-    ("redis", True): "pipeline.stores.online.FencedRedisOnlineStore",
+    ("sqlite", True): "pipeline.stores.online_sqlite.FencedSqliteOnlineStore",
+    ("redis", True): "pipeline.stores.online_redis.FencedRedisOnlineStore",
     ("sqlite", False): "sqlite",
     ("redis", False): "redis",
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -51,11 +51,11 @@ def encode_rows(frame: pl.DataFrame, join_key: str, features: Sequence[str]) -> 
     ]
 
 
-def encode_keys(ids: pl.Series, join_key: str) -> list[bytes]:
-    """The entity keys (serialization version 3) of a column of texts."""
+def encode_keys(ids: Iterable[str], join_key: str) -> list[bytes]:
+    """The entity keys (serialization version 3) of texts."""
     name = join_key.encode()
     head = struct.pack("<III", 1, STRING_KEY, len(name)) + name + struct.pack("<I", STRING_KEY)
-    return [head + struct.pack("<I", len(value)) + value for value in ids.cast(pl.Binary).to_list()]
+    return [head + struct.pack("<I", len(value)) + value for value in map(str.encode, ids)]
 
 
 def encode_values(values: pl.Series) -> list[bytes]:
@@ -75,6 +75,43 @@ def encode_values(values: pl.Series) -> list[bytes]:
     if values.null_count():
         return [b"" if missing else value for value, missing in zip(encoded, values.is_null(), strict=True)]
     return encoded
+
+
+def decode_numbers(messages: Sequence[bytes | None], inner: type[pl.DataType]) -> list[list | None]:
+    """Lists of numbers back from their messages; None for a missing one.
+
+    Args:
+        inner: type of the elements: Int32, Int64, Float32 or Float64.
+    """
+    bodies = [_body_of(message) if message else b"" for message in messages]
+    joined = b"".join(bodies)
+    ends = np.cumsum([0, *map(len, bodies)])
+    if inner in (pl.Float32, pl.Float64):
+        kind = np.dtype("<f4" if inner == pl.Float32 else "<f8")
+        numbers, counts = np.frombuffer(joined, dtype=kind), ends // kind.itemsize
+    else:
+        raw = np.frombuffer(joined, dtype=np.uint8)
+        is_last = raw < 0x80
+        starts = np.flatnonzero(np.concatenate([[True], is_last[:-1]])) if len(raw) else np.zeros(0, dtype=np.int64)
+        counts = np.concatenate([[0], np.cumsum(is_last)])[ends]
+        place = np.arange(len(raw)) - np.repeat(starts, np.diff(np.append(starts, len(raw))))
+        parts = (raw & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+        numbers = np.add.reduceat(parts, starts).view(np.int64) if len(raw) else np.zeros(0, dtype=np.int64)
+    flat = numbers.tolist()
+    return [
+        flat[start:end] if message else None
+        for message, (start, end) in zip(messages, itertools.pairwise(counts.tolist()), strict=True)
+    ]
+
+
+def _body_of(message: bytes) -> bytes:
+    """The packed elements inside a `Value` that holds a list of numbers: after tag, length, tag, length."""
+    position = -1
+    for _ in range(4):
+        position += 1
+        while position < len(message) and message[position] > 0x7F:
+            position += 1
+    return message[position + 1 :]
 
 
 def _whole_seconds(values: pl.Series) -> pl.Series:

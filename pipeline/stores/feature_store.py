@@ -227,7 +227,7 @@ def _described(settings: Settings) -> dict:
     described["offline_store"] |= {"storage_options": dict(settings.stores.storage_options)}
     if settings.online.type == "redis":
         described["online_store"] = {
-            "type": "pipeline.stores.online.FencedRedisOnlineStore",
+            "type": "pipeline.stores.online_redis.FencedRedisOnlineStore",
             "connection_string": settings.online.url,
         }
     else:

@@ -1,7 +1,7 @@
 """
 What the online store serves, asked without Feast: the newest event time of each view, in a fraction of a second.
 
-It reads the clocks that the fence keeps (`pipeline.stores.online`).
+It reads the clocks that the fence keeps (`pipeline.stores.online_sqlite`, `online_redis`).
 """
 
 from __future__ import annotations

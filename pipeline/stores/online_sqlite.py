@@ -1,0 +1,237 @@
+"""Feast's SQLite online store behind the fence (`pipeline.stores.online`), read from one snapshot."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.stores import quick_feast  # noqa: F401  isort: skip
+
+from feast import Entity, FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import deserialize_entity_key
+from feast.infra.online_stores.helpers import compute_table_id
+from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from pydantic import Field
+
+from pipeline.errors import EngineFailure
+from pipeline.stores.encoding import EncodedRow
+from pipeline.stores.feast_writes import refuse_distorted
+from pipeline.stores.fence import Clock, is_newer, time_of
+from pipeline.stores.lean_reads import LeanReads, Stored
+from pipeline.stores.online import ROWS_A_TRANSACTION, FeastRow, Fenced, answering, encoded, entity_key
+from pipeline.stores.online_erasure import without_erased
+
+BUSY_TIMEOUT_S = 60.0
+KEYS_A_QUERY = 10_000
+
+
+class FencedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
+    type: Literal["pipeline.stores.online_sqlite.FencedSqliteOnlineStore"] = (
+        "pipeline.stores.online_sqlite.FencedSqliteOnlineStore"
+    )
+    home: str = ""
+    stores: dict[str, Any] = Field(default_factory=dict)
+    """Where tombstones lie (`pipeline.stores.online_erasure`); without them nobody counts as erased."""
+
+
+class FencedSqliteOnlineStore(LeanReads, SqliteOnlineStore):
+    """Feast's table for each view, and a table of clocks beside it. WAL, so reading goes on while others write."""
+
+    _local: threading.local | None = None
+
+    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
+        """A connection for each thread of each process: SQLite's may not be shared over a fork.
+
+        A file that was taken away is not made again by whoever asks next: only `update` makes one, with its tables.
+        A connection to a file that was put in place of an older one is opened anew, so a rebuilt store is seen at once.
+        """
+        path = Path(self._get_db_path(config))
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise sqlite3.OperationalError(f"{path} is missing; `interest online rebuild` makes it again") from None
+        identity = os.getpid(), status.st_dev, status.st_ino
+        if self._local is None:
+            self._local = threading.local()
+        if getattr(self._local, "identity", None) != identity:
+            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            self._local.connection, self._local.identity = connection, identity
+        return self._local.connection
+
+    def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
+        """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""
+        given, rows = len(rows), without_erased(config, rows)
+        result = Fenced(refused=given - len(rows))
+        try:
+            connection = self._get_conn(config)
+            for start in range(0, len(rows), ROWS_A_TRANSACTION):
+                result += self._write_together(connection, config, view, rows[start : start + ROWS_A_TRANSACTION])
+        except sqlite3.Error as error:
+            raise EngineFailure(
+                f"The online store refused to write {view.name}: {error}. {result.accepted + result.refused} of "
+                f"{given} rows were done; push again, what was written is not written twice."
+            ) from error
+        return result
+
+    def _write_together(
+        self, connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]
+    ) -> Fenced:
+        table, clocks = _tables(config, view)
+        find = f"SELECT entity_key, event_us, known_us FROM {clocks} WHERE entity_key IN ({_marks(len(rows))})"
+        set_clock = f"INSERT OR REPLACE INTO {clocks} (entity_key, event_us, known_us) VALUES (?, ?, ?)"
+        write = (
+            f"INSERT INTO {table} (entity_key, feature_name, value, event_ts, created_ts) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (entity_key, feature_name) DO UPDATE SET "
+            "value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts"
+        )
+        # The write lock is held from before the comparison, so nobody writes between it and what follows from it.
+        with _transaction(connection, "IMMEDIATE"):
+            standing = {key: Clock(*clock) for key, *clock in connection.execute(find, [row.key for row in rows])}
+            accepted: dict[bytes, EncodedRow] = {}
+            passed = 0
+            for row in rows:
+                if is_newer(row.clock, standing.get(row.key)):
+                    standing[row.key], accepted[row.key] = row.clock, row
+                    passed += 1
+            connection.executemany(
+                set_clock, [(row.key, row.clock.event_time, row.clock.known_at) for row in accepted.values()]
+            )
+            connection.executemany(
+                write,
+                [
+                    (key, name, value, clock.event_time // 1_000_000, clock.known_at // 1_000_000)
+                    for key, values, clock in accepted.values()
+                    for name, value in values.items()
+                ],
+            )
+        return Fenced(passed, len(rows) - passed)
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
+    ) -> None:
+        refuse_distorted(table.name, (values for _, values, _, _ in data))
+        self.write_fenced(config, table, encoded(config, data))
+        if progress:
+            progress(len(data))
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Values and event time (to the microsecond) of each entity, from one snapshot."""
+        keys = [entity_key(config, entity) for entity in entity_keys]
+        [found] = self.read_stored(config, [(table, requested_features or [])], keys)
+        messages = {
+            key: (time_of(row.event_time), {name: Value.FromString(value) for name, value in row.values.items()})
+            for key, row in found.items()
+        }
+        return [messages.get(key, (None, None)) for key in keys]
+
+    def read_stored(
+        self, config: RepoConfig, wanted: Sequence[tuple[FeatureView, Sequence[str]]], keys: Sequence[bytes]
+    ) -> list[dict[bytes, Stored]]:
+        """See LeanReads; from one snapshot. Without names all features of a view are read."""
+        with answering(sqlite3.Error):
+            connection = self._get_conn(config)
+            with _transaction(connection, "DEFERRED"):
+                return [self._read(connection, _tables(config, view), names, keys) for view, names in wanted]
+
+    def _read(
+        self, connection: sqlite3.Connection, tables: tuple[str, str], names: Sequence[str], keys: Sequence[bytes]
+    ) -> dict[bytes, Stored]:
+        values, clocks = tables
+        chosen = f"AND feature_name IN ({_marks(len(names))}) " if names else ""
+        found: dict[bytes, Stored] = {}
+        for start in range(0, len(keys), KEYS_A_QUERY):
+            part = keys[start : start + KEYS_A_QUERY]
+            rows = connection.execute(
+                f"SELECT entity_key, event_us, feature_name, value FROM {clocks} JOIN {values} USING (entity_key) "
+                f"WHERE entity_key IN ({_marks(len(part))}) {chosen}",
+                [*part, *names],
+            )
+            for key, event_time, name, value in rows:
+                if key not in found:
+                    found[key] = Stored(event_time, {})
+                found[key].values[name] = value
+        return found
+
+    def newest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
+        """The newest event time that is served of a view; None where nothing is."""
+        _, clocks = _tables(config, view)
+        with answering(sqlite3.Error):
+            newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {clocks}").fetchone()[0]
+        return time_of(newest) if newest is not None else None
+
+    def keys(self, config: RepoConfig, view: FeatureView) -> Iterator[EntityKey]:
+        """Every entity that has a row in a view."""
+        _, clocks = _tables(config, view)
+        with answering(sqlite3.Error):
+            for (key,) in self._get_conn(config).execute(f"SELECT entity_key FROM {clocks}"):
+                yield deserialize_entity_key(key, config.entity_key_serialization_version)
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        path = Path(self._get_db_path(config))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
+        connection = self._get_conn(config)
+        for view in tables_to_keep:
+            clocks = _tables(config, view)[1]
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {clocks} "
+                "(entity_key BLOB PRIMARY KEY, event_us INTEGER NOT NULL, known_us INTEGER NOT NULL) WITHOUT ROWID"
+            )
+            # A look-up asks for the newest row of a view, which must not become slower with every user.
+            connection.execute(f'CREATE INDEX IF NOT EXISTS {clocks[:-1]}_newest" ON {clocks} (event_us)')
+        for view in tables_to_delete:
+            connection.execute(f"DROP TABLE IF EXISTS {_tables(config, view)[1]}")
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        if Path(self._get_db_path(config)).exists():
+            self._get_conn(config).close()
+        self._local = None
+        for ending in ("", "-wal", "-shm"):
+            Path(self._get_db_path(config) + ending).unlink(missing_ok=True)
+
+
+def _tables(config: RepoConfig, view: FeatureView) -> tuple[str, str]:
+    """The quoted names of a view's values and clocks."""
+    name = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
+    return tuple('"' + whole.replace('"', '""') + '"' for whole in (name, f"{name}_clocks"))
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[None]:
+    """IMMEDIATE takes the write lock at its start, so what was compared cannot change before it is written."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
