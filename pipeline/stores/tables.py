@@ -265,6 +265,11 @@ def _check_columns(table: Table, frame: pl.DataFrame) -> None:
         for name, wanted in table.schema.items()
         if found[name] != wanted
     ]
+    if not wrong:
+        # Once written, a missing element would be served as 0 or as an empty text.
+        lists = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.List)]
+        holes = {name: frame[name].drop_nulls().explode(empty_as_null=False).null_count() for name in lists}
+        wrong = [f"{name}: {missing} missing inside arrays" for name, missing in holes.items() if missing]
     if wrong:
         facts = "; ".join(wrong)
         raise ContractViolation(f"{table.name} was not written, its columns do not fit the contract: {facts}.")

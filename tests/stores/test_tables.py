@@ -95,6 +95,16 @@ def test_a_frame_that_breaks_the_contract_is_not_written(lake: Lake):
     assert not lake.exists(SEQUENCE_FEATURES)
 
 
+def test_an_array_with_a_missing_element_is_not_written_and_what_stands_stays(lake: Lake):
+    lake.replace(SEQUENCE_FEATURES, DAY, sequences(FIRST, u1=["a"]))
+    holed = sequences(SECOND, u1=["a", "b"]).with_columns(pl.lit(pl.Series([["a", None]])).alias("item_ids"))
+    with pytest.raises(ContractViolation, match="item_ids: 1 missing inside arrays"):
+        lake.replace(SEQUENCE_FEATURES, DAY, holed)
+    with pytest.raises(ContractViolation, match="item_ids: 1 missing inside arrays"):
+        lake.rewrite_days(SEQUENCE_FEATURES, [DAY], holed.with_columns(pl.lit(DAY.key).alias(PARTITION_COLUMN)))
+    assert lake.read(SEQUENCE_FEATURES, DAY)["item_ids"].to_list() == [["a"]]
+
+
 def test_an_earlier_version_can_be_read_again(lake: Lake):
     before = lake.replace(SEQUENCE_FEATURES, DAY, sequences(FIRST, u1=["a"])).version
     lake.replace(SEQUENCE_FEATURES, DAY, sequences(SECOND, u1=["a", "b"]))
