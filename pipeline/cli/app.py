@@ -42,7 +42,8 @@ COMMANDS = {
     "up": "up",
     "down": "down",
 }
-"""Each command and its module: there a function of the same name, or the functions of its `SUBCOMMANDS`."""
+"""Each command and its module: there a function of the same name, or the functions of its `SUBCOMMANDS`.
+Where the module says `ALSO_ALONE`, the function of the same name is a command beside them."""
 
 HOME_HELP = "The folder that holds everything; default: INTEREST_HOME, else .interest in this folder."
 DEBUG_HELP = "Show the traceback of an error."
@@ -69,7 +70,8 @@ class Commands(TyperGroup):
         for name, function in subcommands.items():
             single.command(name, no_args_is_help=False)(function)
         if subcommands:
-            single.callback(no_args_is_help=True)(getattr(module, cmd_name))
+            alone = getattr(module, "ALSO_ALONE", False)
+            single.callback(no_args_is_help=not alone, invoke_without_command=alone)(getattr(module, cmd_name))
         else:
             single.command(cmd_name, no_args_is_help=False)(getattr(module, cmd_name.replace("-", "_")))
         command = typer.main.get_command(single)

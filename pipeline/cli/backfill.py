@@ -1,4 +1,4 @@
-"""`interest backfill`: run days through Airflow."""
+"""`interest backfill`: plan a backfill, run it, or bring in everything that has landed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.stack.timings import Timings
     from pipeline.steps.history import RestatedHistory
+
+First = Annotated[str, typer.Option("--from", metavar="DAY", help="First UTC day, YYYY-MM-DD.")]
+Last = Annotated[str, typer.Option("--to", metavar="DAY", help="Last UTC day, included.")]
+Reason = Annotated[
+    str, typer.Option(help="Why every partition of the range is to be written, whatever stands; done once a reason.")
+]
+Tables = Annotated[list[str] | None, typer.Option(help="Only this table; may be given more than once.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 def backfill(
@@ -33,7 +41,11 @@ def backfill(
     Your own log: interest load ..., then interest backfill, then interest train, then interest recommend.
 
     Example: interest backfill --from 2026-03-02 --to 2026-03-08
+
+    Example: interest backfill plan --from 2026-03-02 --to 2026-03-08
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from pipeline.cli.edge import console, settings_of
     from pipeline.errors import BadPartition, ContractViolation
     from pipeline.partitions import Day, days_between, utc_now
@@ -120,3 +132,39 @@ def show_history(history: RestatedHistory) -> None:
         console.print(f"  {pushed.accepted:,} of {pushed.rows:,} users pushed online: {pushed.view}")
     if events.failed:
         console.print(f"  {len(events.failed):,} days were not published")
+
+
+def plan(
+    ctx: typer.Context,
+    first: First,
+    last: Last,
+    reason: Reason = "",
+    tables: Tables = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a backfill would write and why, how much, and how long it would take. Touches nothing.
+
+    A partition is written when it is missing, when what it is made from has another version, when its definition (the
+    code of the feature, the contract, the settings that matter) has changed, when files have landed since, or when
+    it is asked for with --reason.
+
+    Example: interest backfill plan --from 2026-03-02 --to 2026-03-08
+
+    Example: interest backfill plan --from 2026-03-02 --to 2026-03-08 --reason "the prices were wrong" --json
+    """
+    from pipeline.cli.backfill_words import show_plan
+    from pipeline.cli.edge import print_json, settings_of
+    from pipeline.partitions import Day
+    from pipeline.steps.backfill_plan import plan_backfill
+
+    settings = settings_of(ctx)
+    made = plan_backfill(Day.parse(first), Day.parse(last), settings, tables or (), reason)
+    if as_json:
+        print_json(made)
+    else:
+        show_plan(made)
+
+
+SUBCOMMANDS = {"plan": plan}
+ALSO_ALONE = True
+"""`interest backfill` by itself is a command, too."""

@@ -1,0 +1,45 @@
+"""A plan of a backfill and what became of it, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.cli.edge import console, escaped
+
+if TYPE_CHECKING:
+    from pipeline.backfill.plan import Plan
+
+DAYS_SHOWN = 4
+
+
+def show_plan(plan: Plan) -> None:
+    """What would be written, and why: a line for every table and reason, not for every day."""
+    if not plan.partitions:
+        console.print(f"{plan.first} to {plan.last}: nothing to do")
+    else:
+        console.print(f"plan {plan.plan_id}: {plan.first} to {plan.last}, {len(plan.partitions):,} partitions")
+    groups: dict[tuple[str, str], list[str]] = {}
+    for partition in plan.partitions:
+        for reason in partition.reasons:
+            groups.setdefault((partition.table, reason), []).append(partition.day)
+    for (table, reason), days in groups.items():
+        console.print(f"  {table}: {len(days):,} days, {escaped(reason)}: {_days(days)}")
+    if plan.cannot_be_made:
+        console.print(f"  no logs have landed for {len(plan.cannot_be_made):,} days: {_days(plan.cannot_be_made)}")
+    if plan.partitions:
+        rows = "unknown" if plan.expected_rows is None else f"{plan.expected_rows:,}"
+        seconds = "unknown, no backfill has written such partitions yet"
+        if plan.expected_seconds is not None:
+            seconds = f"{plan.expected_seconds:,.0f} s of work"
+        console.print(f"  rows expected: {rows}; time expected: {seconds}")
+        if plan.later_days:
+            console.print(
+                f"  of {plan.later_days:,} days after it, the rows of users who change are restated with them"
+            )
+    console.print(f"  models that would be retrained: {', '.join(plan.models_retrained) or 'none'}")
+    console.print(f"  online keys that could go backward: {plan.online_keys_backward}, for {plan.online_why}")
+
+
+def _days(days: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(days[:DAYS_SHOWN])
+    return f"{shown}, ... {days[-1]}" if len(days) > DAYS_SHOWN else shown
