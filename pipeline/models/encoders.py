@@ -24,7 +24,8 @@ def gap_buckets(microseconds: Tensor, num_buckets: int) -> Tensor:
         int64 of the same shape, in [0, num_buckets).
     """
     seconds = microseconds.clamp(min=0).double() / MICROSECONDS
-    return torch.log2(1.0 + seconds).long().clamp(max=num_buckets - 1)
+    exponents = torch.frexp(seconds.add_(1.0)).exponent                     # of 2**n exactly n + 1
+    return exponents.long().sub_(1).clamp_(max=num_buckets - 1)
 
 
 def gaps_before(times: Tensor) -> Tensor:

@@ -28,7 +28,13 @@ from pipeline.features.training_rows import TREND_DAYS, popularity_at
 from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
 from pipeline.models.heads import InterestHeads
 from pipeline.models.interest_config import InterestEvolutionConfig
-from pipeline.models.losses import LossBalance, item_cross_entropy, mix_cross_entropy, sampled_cross_entropy
+from pipeline.models.losses import (
+    LossBalance,
+    item_cross_entropy,
+    log_normaliser,
+    mix_cross_entropy,
+    sampled_cross_entropy,
+)
 
 transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
 
@@ -140,8 +146,8 @@ class InterestEvolutionModel(PreTrainedModel):
             asked = (drawn < self.config.future_positions).to(self.device)
         table = self._needed_items(dropped, batch)
         states = self.states(table.vectors, table.place[batch["items"]], batch["types"], batch["times"])
-        trend, sampled = batch["trend"], batch.get("negatives")
-        shown = trend if sampled is None else trend.index_select(2, sampled)
+        sampled = batch.get("negatives")
+        shown = self._followed_trend(batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
         losses = {
             "next": self._item_loss("next", states, table, batch["next_items"][..., None], batch, shown),
             "future": self._item_loss("future", states, table, batch["future_items"], batch, shown, asked),
@@ -169,27 +175,42 @@ class InterestEvolutionModel(PreTrainedModel):
         return ItemRows(self.item_table(dropped, needed), places)
 
     def _item_loss(
-        self, head: str, states: Tensor, table: ItemRows, targets: Tensor, batch: dict, shown: Tensor,
+        self, head: str, states: Tensor, table: ItemRows, targets: Tensor, batch: dict, shown: dict[str, Tensor],
         asked: Tensor | None = None,
     ) -> Tensor:
         """states [batch, length, dim], targets [batch, length, positives] (0 = none), asked [batch, length] bool,
-        shown [steps, windows, candidates] the trend of the items of the softmax -> scalar"""
+        shown: head → [steps, candidates], what trend adds to the items of the softmax -> scalar"""
         labelled = (targets >= FIRST_ITEM).all(dim=-1)
         labelled = labelled if asked is None else labelled & asked
         goals, query, follow = targets[labelled], *self._ask(head, states[labelled])
         moment = batch["trend_rows"][labelled]                                              # [rows] into [steps]
         sampled = batch.get("negatives")
         candidates = table.vectors if sampled is None else table.vectors.index_select(0, table.place[sampled])
-        logits = query @ candidates.T                                                       # [rows, candidates]
-        trend = shown.flatten(1).index_select(0, moment).view(len(moment), *shown.shape[1:])    # whole rows are copied
-        for window, weight in enumerate(follow):
-            logits = logits + weight * trend[:, window]
+        offsets, hidden = shown[head], None                                                 # [steps, candidates]
         if sampled is None:
-            logits[:, :FIRST_ITEM] = -torch.inf
-            return _mean(item_cross_entropy(logits, goals))
-        own = torch.einsum("w,rpw->rp", follow, batch["trend"][moment[:, None], :, goals])  # [rows, positives]
-        positives = torch.einsum("rd,rpd->rp", query, table.vectors[table.place[goals]]) + own
-        return _mean(sampled_cross_entropy(positives, logits, goals, sampled, batch["log_q"]))
+            offsets = offsets.index_fill(1, torch.arange(FIRST_ITEM, device=self.device), -torch.inf)
+        else:
+            offsets = offsets + batch["negative_offsets"]
+            column = torch.full_like(table.place, -1).index_copy_(
+                0, sampled, torch.arange(len(sampled), device=sampled.device)
+            )[goals]                                                                        # [rows, positives]
+            hidden = (column >= 0).nonzero()[:, 0], column[column >= 0]
+        normaliser = log_normaliser(query, candidates, offsets, moment, hidden)
+        own = torch.einsum("w,wrp->rp", follow, batch["trend"][:, goals, moment[:, None]])  # [rows, positives]
+        wanted = nn.functional.embedding(table.place[goals], table.vectors)
+        positives = torch.einsum("rd,rpd->rp", query, wanted) + own
+        loss = item_cross_entropy if sampled is None else sampled_cross_entropy
+        return _mean(loss(positives, normaliser))
+
+    def _followed_trend(self, trend: Tensor) -> dict[str, Tensor]:
+        """[windows, items, steps] -> head → [steps, items]: what is popular, weighted as each head follows it"""
+        names = ("next", "future")
+        follow = torch.stack([self._follow(name) for name in names])                        # [heads, windows]
+        weighted = (follow @ trend.flatten(1)).view(len(names), *trend.shape[1:])
+        return dict(zip(names, weighted.transpose(1, 2).contiguous(), strict=True))
+
+    def _follow(self, head: str) -> Tensor:
+        return self.heads.next_trend if head == "next" else self.heads.long_term_trend
 
     def _ask(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
         """[rows, dim] -> queries [rows, dim] and trend weights [2] of one head"""

@@ -9,39 +9,73 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def item_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Softmax cross-entropy with one or several positives for each row.
+class _LogNormaliser(torch.autograd.Function):
+    """See `log_normaliser`. Written out because [rows, candidates] is what a training step spends its time on: each
+    pass over it is done in place, once."""
+
+    @staticmethod
+    def forward(ctx, queries, candidates, offsets, groups, hidden):
+        shares = offsets.index_select(0, groups).addmm_(queries, candidates.T)       # [rows, candidates]
+        if hidden is not None:
+            shares[hidden[0], hidden[1]] = -torch.inf
+        peak = shares.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(shares.dtype).min)
+        total = shares.sub_(peak).exp_().sum(dim=1, keepdim=True)
+        ctx.save_for_backward(queries, candidates, groups, total)
+        ctx.shares, ctx.num_groups = shares, len(offsets)
+        return (total.log() + peak).squeeze(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        queries, candidates, groups, total = ctx.saved_tensors
+        shares = ctx.shares.mul_(gradient[:, None] / total.clamp(min=torch.finfo(total.dtype).tiny))
+        ctx.shares = None
+        by_group = shares.new_zeros(ctx.num_groups, shares.shape[1]).index_add_(0, groups, shares)
+        return shares @ candidates, shares.T @ queries, by_group, None, None
+
+
+def log_normaliser(
+    queries: Tensor, candidates: Tensor, offsets: Tensor, groups: Tensor, hidden: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Log-sum-exp over candidates of `<query, candidate> + offset`: what a softmax divides by. One backward pass only.
 
     Args:
-        logits: [rows, candidates]
-        targets: [rows, positives] int64 columns of `logits`. Each positive counts alike.
+        queries: [rows, dim]
+        candidates: [candidates, dim]
+        offsets: [groups, candidates], what a candidate scores for every row of a group
+        groups: [rows] int64, the group of each row
+        hidden: rows and columns, int64 [pairs] each, that are left out of the sum
+
+    Returns:
+        [rows]; very low, or -inf, where nothing is left.
+    """
+    return _LogNormaliser.apply(queries, candidates, offsets, groups, hidden)
+
+
+def item_cross_entropy(positives: Tensor, normaliser: Tensor) -> Tensor:
+    """Softmax cross-entropy with one or several positives for each row, each counting alike.
+
+    Args:
+        positives: [rows, positives] logits of the targets
+        normaliser: [rows] log-sum-exp over all candidates, the targets among them
 
     Returns:
         [rows]
     """
-    return torch.logsumexp(logits, dim=1) - logits.gather(1, targets).mean(dim=1)
+    return normaliser - positives.mean(dim=1)
 
 
-def sampled_cross_entropy(
-    positives: Tensor, negatives: Tensor, targets: Tensor, sampled: Tensor, log_q: Tensor
-) -> Tensor:
-    """Softmax over the positive and shared negatives, corrected for how the negatives were drawn.
+def sampled_cross_entropy(positives: Tensor, rest: Tensor) -> Tensor:
+    """Softmax over each positive and shared negatives.
 
     Args:
         positives: [rows, positives] logits of the targets
-        negatives: [rows, samples] logits of the shared negatives
-        targets: [rows, positives] int64 items
-        sampled: [samples] int64 items
-        log_q: [num_items] log of the expected number of times that an item is among the samples
+        rest: [rows] log-sum-exp over the negatives, corrected for how they were drawn, the row's own positives left
+            out
 
     Returns:
-        [rows]. A negative that is one of the row's own positives is left out of its sum.
+        [rows]
     """
-    corrected = negatives - log_q[sampled]                                       # [rows, samples]
-    for column in range(targets.shape[1]):
-        corrected = corrected.masked_fill(targets[:, column, None] == sampled, -torch.inf)
-    rest = torch.logsumexp(corrected, dim=1, keepdim=True)                       # [rows, 1]
-    return (torch.logaddexp(rest, positives) - positives).mean(dim=1)
+    return (torch.logaddexp(rest[:, None], positives) - positives).mean(dim=1)
 
 
 def mix_cross_entropy(logits: Tensor, mix: Tensor) -> Tensor:

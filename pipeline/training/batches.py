@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class RowBatches:
     Every batch holds, [batch, length] int64 unless said otherwise and 0 where there is nothing:
     `items, types, times` the events; `next_items, next_types` the event after each; `future_items`
     [batch, length, future_samples] drawn from the horizon; `category_mix` float32 [batch, length, categories];
-    `trend_rows` rows of `trend` [steps, 2, num_items], which is the same tensor in every batch.
+    `trend_rows` steps of `trend` [2, num_items, steps], which is the same tensor in every batch.
     """
 
     rows: TrainingRows
@@ -57,10 +58,15 @@ class RowBatches:
     def epoch(self, number: int, most: int | None = None) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch; with `most`, only the first so many of the shuffled ones."""
         generator = np.random.default_rng([self.seed, number])
-        trend = torch.from_numpy(self.rows.trend.log_counts).to(self.device)
+        trend = self._trend
         for members in batches_of_rows(self.rows.lengths, self.tokens, generator)[:most]:
             batch = self._tensors(members, generator)
             yield {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()} | {"trend": trend}
+
+    @cached_property
+    def _trend(self) -> Tensor:
+        """An item's numbers lie together: a batch reads some items at all steps."""
+        return torch.from_numpy(np.ascontiguousarray(self.rows.trend.log_counts.transpose(1, 2, 0))).to(self.device)
 
     def _tensors(self, members: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
         rows, histories = self.rows, self.rows.histories
@@ -92,13 +98,17 @@ class RowBatches:
         mixes = np.zeros((*at.shape, self.category_matrix.shape[1]), dtype=np.float32)
         if mixes.size == 0:
             return mixes
-        for row, (positions, is_real) in enumerate(zip(at, real, strict=True)):
-            positions = positions[is_real]
-            begins, ends = rows.future_starts[positions], rows.period_ends[positions]
-            first, end = begins[0], max(ends[-1], begins[-1])
-            weights = self.category_matrix[rows.histories.items[first:end]]        # [events after the first, C]
-            sums = np.concatenate([np.zeros((1, weights.shape[1])), weights.cumsum(axis=0, dtype=np.float64)])
-            ahead = sums[np.maximum(ends, begins) - first] - sums[begins - first]
-            totals = ahead.sum(axis=1, keepdims=True)
-            mixes[row, : len(positions)] = np.divide(ahead, totals, out=np.zeros_like(ahead), where=totals > 1e-9)
+        begins, ends = rows.future_starts[at], np.maximum(rows.period_ends[at], rows.future_starts[at])
+        firsts, lasts = begins[:, 0], ends.max(axis=1)                             # what each row of the batch reads
+        sizes = lasts - firsts
+        shifts = np.cumsum(sizes) - sizes - firsts                                 # event → place, row by row
+        events = np.arange(sizes.sum()) - np.repeat(shifts, sizes)
+        weights = self.category_matrix[rows.histories.items[events]]               # [events read, C]
+        sums = np.zeros((len(weights) + 1, weights.shape[1]))
+        np.cumsum(weights, axis=0, dtype=np.float64, out=sums[1:])
+        begins, ends = begins + shifts[:, None], ends + shifts[:, None]
+        some = real & (ends > begins)
+        ahead = sums[ends[some]] - sums[begins[some]]                              # [positions with a period, C]
+        totals = ahead.sum(axis=1, keepdims=True)
+        mixes[some] = np.divide(ahead, totals, out=np.zeros_like(ahead), where=totals > 1e-9)
         return mixes

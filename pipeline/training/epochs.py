@@ -100,7 +100,7 @@ def fit_epochs(
     decayed = [value for value in model.parameters() if value.ndim > 1]
     plain = [value for value in model.parameters() if value.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=rate(0))
+    optimiser = torch.optim.AdamW(groups, lr=rate(0), fused=True)
     progress = {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0, "scoring": 0.0, "tokens": 0, "best_epoch": -1,
                 "best_score": -math.inf, "curves": []}
     best = _copy(model)

@@ -170,11 +170,11 @@ def _negatives(config: InterestEvolutionConfig, histories: Histories, seed: int,
     if config.num_items <= config.full_softmax_items:
         return lambda epoch, step: {}
     source = SharedNegatives(histories.items, config.num_items, config.negative_power, config.negatives)
-    log_q = torch.from_numpy(source.log_q).to(device)
 
     def drawn(epoch: int, step: int) -> dict[str, Tensor]:
-        sample = source.draw(np.random.default_rng([seed, epoch + 1, step]))
-        return {"negatives": torch.from_numpy(sample).to(device), "log_q": log_q}
+        items, offsets = source.draw(np.random.default_rng([seed, epoch + 1, step]))
+        found = {"negatives": items, "negative_offsets": offsets}
+        return {name: torch.from_numpy(values).to(device) for name, values in found.items()}
 
     return drawn
 

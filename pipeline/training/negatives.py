@@ -20,7 +20,10 @@ class SharedNegatives:
             self.log_q = np.log(samples * weights / weights.sum()).astype(np.float32)
         """float32 [num_items]: log of the expected number of times that an item is drawn; -inf for padding"""
 
-    def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """int64 [samples]"""
+    def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct items, int64 [drawn], and for each what to add to its logit, float32 [drawn]: it stands for as many
+        samples as it was drawn, each corrected by its `log_q`.
+        """
         drawn = np.searchsorted(self.cumulative, generator.random(self.samples), side="right")
-        return np.minimum(drawn, len(self.cumulative) - 1)
+        items, times = np.unique(np.minimum(drawn, len(self.cumulative) - 1), return_counts=True)
+        return items, np.log(times).astype(np.float32) - self.log_q[items]

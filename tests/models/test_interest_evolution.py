@@ -13,7 +13,13 @@ from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue, Historie
 from pipeline.models.encoders import gap_buckets, gaps_before
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
-from pipeline.models.losses import LossBalance, item_cross_entropy, mix_cross_entropy, sampled_cross_entropy
+from pipeline.models.losses import (
+    LossBalance,
+    item_cross_entropy,
+    log_normaliser,
+    mix_cross_entropy,
+    sampled_cross_entropy,
+)
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 ENCODERS = ("transformer", "gru")
@@ -181,21 +187,56 @@ def test_gaps_fall_into_buckets_by_powers_of_two():
     assert gaps_before(torch.tensor([[5, 7, 7, 3]])).tolist() == [[0, 2, 0, 0]]
 
 
+def softmax_parts(rows: int, candidates: int) -> tuple[torch.Tensor, ...]:
+    """Queries, candidates and offsets of two groups in double precision, and the rows' groups."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((rows, 3), (candidates, 3), (2, candidates))
+    parts = [torch.randn(*shape, generator=generator, dtype=torch.double, requires_grad=True) for shape in shapes]
+    return (*parts, torch.arange(rows) % 2)
+
+
+def test_the_normaliser_and_its_gradients_are_those_of_the_formula():
+    queries, candidates, offsets, groups = softmax_parts(5, 7)
+    hidden = torch.tensor([0, 0, 3]), torch.tensor([1, 6, 2])
+
+    def plain(queries, candidates, offsets):
+        logits = queries @ candidates.T + offsets[groups]
+        return logits.index_put(hidden, torch.tensor(-torch.inf, dtype=torch.double)).logsumexp(dim=1)
+
+    leaves, weights = (queries, candidates, offsets), torch.arange(1.0, 6.0, dtype=torch.double)
+    expected, found = plain(*leaves), log_normaliser(*leaves, groups, hidden)
+    assert torch.allclose(found, expected)
+    for own, other in zip(torch.autograd.grad(found @ weights, leaves), torch.autograd.grad(expected @ weights, leaves),
+                          strict=True):
+        assert torch.allclose(own, other)
+
+
+def test_a_row_whose_every_candidate_is_left_out_teaches_nothing():
+    queries, candidates, offsets, groups = softmax_parts(1, 2)
+    rest = log_normaliser(queries, candidates, offsets, groups, (torch.tensor([0, 0]), torch.tensor([0, 1])))
+    loss = sampled_cross_entropy(torch.zeros(1, 1, dtype=torch.double), rest)
+    loss.sum().backward()
+    assert loss.item() == 0.0
+    assert all((part.grad == 0.0).all() for part in (queries, candidates, offsets))
+
+
 def test_the_full_softmax_is_the_textbook_one():
-    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
-    targets = torch.tensor([0, 3, 6, 2, 2])
-    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    assert torch.allclose(item_cross_entropy(logits, targets[:, None]), expected)
-    both = item_cross_entropy(logits, torch.stack([targets, targets.flip(0)], dim=1))
-    assert torch.allclose(both, (expected + item_cross_entropy(logits, targets.flip(0)[:, None])) / 2)
+    queries, candidates, offsets, groups = softmax_parts(5, 7)
+    logits = queries @ candidates.T + offsets[groups]
+    targets = torch.tensor([[0, 3], [3, 1], [6, 6], [2, 5], [2, 4]])
+    normaliser = log_normaliser(queries, candidates, offsets, groups)
+    expected = [torch.nn.functional.cross_entropy(logits, column, reduction="none") for column in targets.T]
+    assert torch.allclose(item_cross_entropy(logits.gather(1, targets[:, :1]), normaliser), expected[0])
+    assert torch.allclose(item_cross_entropy(logits.gather(1, targets), normaliser), (expected[0] + expected[1]) / 2)
 
 
 def test_sampled_softmax_over_every_item_is_the_full_softmax():
-    logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    queries, candidates, offsets, groups = softmax_parts(4, 6)
     targets = torch.tensor([[1], [5], [0], [3]])
-    everything, once = torch.arange(6), torch.zeros(6)              # each item is among the samples exactly once
-    sampled = sampled_cross_entropy(logits.gather(1, targets), logits, targets, everything, once)
-    assert torch.allclose(sampled, item_cross_entropy(logits, targets), atol=1e-6)
+    positives = (queries @ candidates.T + offsets[groups]).gather(1, targets)
+    rest = log_normaliser(queries, candidates, offsets, groups, (torch.arange(4), targets[:, 0]))
+    whole = log_normaliser(queries, candidates, offsets, groups)
+    assert torch.allclose(sampled_cross_entropy(positives, rest), item_cross_entropy(positives, whole))
 
 
 def test_a_perfect_category_mix_costs_nothing():

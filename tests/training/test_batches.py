@@ -64,7 +64,10 @@ def test_padding_has_no_label(batches):
 def test_negatives_are_drawn_as_often_as_log_q_says():
     items = np.repeat(np.arange(2, 8), [100, 50, 25, 10, 1, 0])
     source = SharedNegatives(items, num_items=8, power=0.5, samples=1000)
-    drawn = np.concatenate([source.draw(np.random.default_rng(seed)) for seed in range(100)])
-    counts = np.bincount(drawn, minlength=8) / 100
+    counts = np.zeros(8)
+    for seed in range(100):
+        items, offsets = source.draw(np.random.default_rng(seed))
+        assert len(set(items)) == len(items) and offsets.dtype == np.float32
+        counts[items] += np.exp(offsets + source.log_q[items]) / 100             # so many samples each stands for
     assert counts[:2].sum() == 0 and np.isneginf(source.log_q[:2]).all()
     assert np.allclose(counts[2:], np.exp(source.log_q[2:]), rtol=0.1)
