@@ -2,7 +2,8 @@
 Turns one UTC day of raw behaviour logs into one published partition of `behavior_events`.
 
 Rows that break the contract are quarantined with a reason code; a day that fails a quality check publishes
-nothing. Runs every midnight for the day that has just ended. Safe to run again.
+nothing. Runs every midnight for the day that has just ended, and looks back: an earlier day for which something
+arrived is published again, and what follows from it is made again. Safe to run again.
 """
 
 from datetime import timedelta
@@ -38,9 +39,13 @@ def behavior_logs():
         from pipeline.observability import facts_of
         from pipeline.partitions import Day, utc_now
         from pipeline.settings import Settings
-        from pipeline.steps.behavior_logs import publish_events
+        from pipeline.steps.log_lookback import publish_day
 
-        return facts_of(publish_events(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+        # A backfill restates the days that it names; the clock's run finds those that need it.
+        looks_back = context["dag_run"].run_type == "scheduled"
+        day = publish_day(Day.parse(context["partition_key"]), Settings.load(), utc_now(), looks_back)
+        context["outlet_events"][Asset(BEHAVIOR_EVENTS.name)].add_partitions(list(day.partitions))
+        return facts_of(day)
 
     publish()
 

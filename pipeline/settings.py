@@ -50,6 +50,12 @@ class Logs(Group):
     day_end_tolerance_minutes: float = Field(
         default=0.0, ge=0, description="How far after the day's end an event of that day's files may lie."
     )
+    lookback_days: int = Field(
+        default=7,
+        ge=0,
+        description="Days before a scheduled day that are published again when something arrives for them. What "
+        "arrives for older ones waits in the table `late_events`.",
+    )
     unreadable_file: Literal["fail", "skip"] = Field(
         default="fail", description="What a day does about a file that cannot be read: fail, or go on and count it."
     )

@@ -3,7 +3,9 @@
 from pipeline.contracts.behavior_events import BEHAVIOR_EVENTS, MAX_ID_LENGTH, QUARANTINED_EVENTS
 from pipeline.contracts.interest_windows import INTEREST_WINDOWS, WINDOW_DAYS
 from pipeline.contracts.items import ITEM_TEXT, ITEMS, UNCATEGORISED, UNKNOWN_TITLE
+from pipeline.contracts.late_events import LATE_EVENTS
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
+from pipeline.contracts.lookup_log import LOOKUP_LOG, LOOKUP_PARITY
 from pipeline.contracts.online_parity import ONLINE_PARITY
 from pipeline.contracts.recommendations import RECOMMENDATIONS
 from pipeline.contracts.sequence_features import SEQUENCE_FEATURES
@@ -12,6 +14,7 @@ from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table, 
 TABLES = (
     BEHAVIOR_EVENTS,
     QUARANTINED_EVENTS,
+    LATE_EVENTS,
     ITEMS,
     ITEM_TEXT,
     SEQUENCE_FEATURES,
@@ -26,7 +29,10 @@ __all__ = [
     "INTEREST_WINDOWS",
     "ITEMS",
     "ITEM_TEXT",
+    "LATE_EVENTS",
     "LONG_TERM_INTEREST",
+    "LOOKUP_LOG",
+    "LOOKUP_PARITY",
     "MAX_ID_LENGTH",
     "ONLINE_PARITY",
     "PARTITION_COLUMN",

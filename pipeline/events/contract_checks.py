@@ -14,6 +14,7 @@ import polars as pl
 from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, UTC_TIME, Column
 from pipeline.errors import ContractViolation
 from pipeline.events.landing import LANDING_COLUMNS, OPTIONAL_COLUMNS, hashed_id, moment_of_iso
+from pipeline.settings import Logs
 
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 CONTROL = r"[\p{Cc}\p{Cf}\p{Co}\u{2028}\u{2029}]"
@@ -33,6 +34,12 @@ class RowRules:
     event_types: tuple[str, ...]
     earliest: datetime
     tolerance: timedelta = timedelta(0)
+
+    @classmethod
+    def of(cls, logs: Logs) -> RowRules:
+        """As the settings say it."""
+        tolerance = timedelta(minutes=logs.day_end_tolerance_minutes)
+        return cls(tuple(logs.event_weights), logs.earliest_event, tolerance)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.report.migration import Mix, Mover
 
 @dataclass(frozen=True)
 class DayQuality:
-    """What became of one day of the log. rows_in = published + quarantined + duplicates + erased."""
+    """What became of one day of the log. rows_in = published + quarantined + duplicates + erased + late."""
 
     day: Day
     state: str
@@ -22,10 +22,12 @@ class DayQuality:
     duplicates: int
     warnings: tuple[str, ...] = ()
     erased: int = 0
+    late: int = 0
+    """Rows that came after the lookback; they wait in `late_events`."""
 
     @property
     def balances(self) -> bool:
-        return self.rows_in == self.published + self.quarantined + self.duplicates + self.erased
+        return self.rows_in == self.published + self.quarantined + self.duplicates + self.erased + self.late
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ fails is not touched: its partition, its quarantine and its version stay as they
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
@@ -23,11 +23,13 @@ from pipeline.faults import reach
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
+from pipeline.steps.late_events import take_late
 from pipeline.steps.log_delivery import Delivery, delivery_from_tables, read_delivery
 from pipeline.steps.log_loading import LoadedLogs, load_logs
 from pipeline.steps.provenance import traced
 from pipeline.steps.published import COUNTED, PublishedEvents, PublishedHistory, notes_of, record_days
 from pipeline.stores.landing import Landing
+from pipeline.stores.ledger import Ledger
 from pipeline.stores.tables import Lake
 
 __all__ = [
@@ -110,7 +112,7 @@ def _publish(
     present = [day for day in days if day.key not in failed]
     outcomes: list[PublishedEvents] = []
     if present:
-        rules = _row_rules(settings)
+        rules = RowRules.of(settings.logs)
         checked = check_rows(delivery.rows, rules)
         reach("publish.validate")
         unique = deduplicate(checked.accepted)
@@ -136,7 +138,8 @@ def _publish(
                 )
         outcomes = traced(outcomes, unique.kept, delivery.landed, settings)
         outcomes = _write(outcomes, checked.refused, unique.kept, lake, settings, known_at)
-    record_days(outcomes, failed, lake, settings, known_at)
+    record_days(outcomes, failed, lake, settings, known_at, delivery.landed)
+    take_late([outcome.day for outcome in outcomes], lake, Ledger(settings.ledger_url), known_at)
     return outcomes, failed
 
 
@@ -172,14 +175,6 @@ def _outcome(
     )
     outcome.must_balance()
     return outcome
-
-
-def _row_rules(settings: Settings) -> RowRules:
-    return RowRules(
-        event_types=tuple(settings.logs.event_weights),
-        earliest=settings.logs.earliest_event,
-        tolerance=timedelta(minutes=settings.logs.day_end_tolerance_minutes),
-    )
 
 
 def _profile_before(day: Day, lake: Lake, items: pl.DataFrame, settings: Settings) -> pl.DataFrame:

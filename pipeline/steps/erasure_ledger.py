@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from pipeline.contracts import BEHAVIOR_EVENTS, QUARANTINED_EVENTS, Table
+from pipeline.contracts import BEHAVIOR_EVENTS, LATE_EVENTS, QUARANTINED_EVENTS, Table
 from pipeline.stores.ledger import Ledger, PartitionRecord
+
+TOLD_BY_EVENTS = {QUARANTINED_EVENTS.name: "quarantined", LATE_EVENTS.name: "late"}
 
 
 def lines_after(
     ledger: Ledger, table: Table, gone: Mapping[str, int], left: Mapping[str, int], known_at: datetime
 ) -> list[PartitionRecord]:
-    """The new lines of the days. What left the quarantine is told by the line of its events, too.
+    """The new lines of the days. What left the quarantine or the late rows is told by the line of its events, too.
 
     Args:
         gone: rows taken out of each day.
@@ -27,10 +29,11 @@ def lines_after(
             if table == BEHAVIOR_EVENTS:
                 counts["erased"] = counts.get("erased", 0) + rows
             lines.append(_changed(line, counts, left.get(key, 0), known_at))
-        events = ledger.partition(BEHAVIOR_EVENTS.name, key) if table == QUARANTINED_EVENTS else None
-        if events is not None and "quarantined" in events.counts:
+        told = TOLD_BY_EVENTS.get(table.name)
+        events = ledger.partition(BEHAVIOR_EVENTS.name, key) if told else None
+        if events is not None and told in events.counts:
             counts = events.counts | {
-                "quarantined": events.counts["quarantined"] - rows,
+                told: events.counts[told] - rows,
                 "erased": events.counts.get("erased", 0) + rows,
             }
             lines.append(_changed(events, counts, counts.get("published", 0), known_at))

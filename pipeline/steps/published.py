@@ -82,6 +82,7 @@ def record_days(
     lake: Lake,
     settings: Settings,
     known_at: datetime,
+    landed: Mapping[str, str],
 ) -> None:
     """Write the ledger's lines of these days. A line that would say the same is left as it is.
 
@@ -92,7 +93,8 @@ def record_days(
     name, version = BEHAVIOR_EVENTS.name, lake.version(BEHAVIOR_EVENTS)
     for key, why in failed.items():
         if isinstance(why, BadData):
-            records.append(_record(name, key, "failed", {}, {"failures": [str(why)]}, version, known_at))
+            details = {"failures": [str(why)], "upstream": {"landing": landed.get(key, "")}}
+            records.append(_record(name, key, "failed", {}, details, version, known_at))
     ledger = Ledger(settings.ledger_url)
     if fresh := _fresh(ledger, records):
         ledger.record_partitions(fresh)

@@ -105,17 +105,20 @@ def quality_of(record: PartitionRecord) -> DayQuality:
     """A day of the log as the page shows it, from its line in the ledger."""
     counts = record.counts
     published = counts.get("published", 0)
-    quarantined, duplicates, erased = (counts.get(name, 0) for name in ("quarantined", "duplicates", "erased"))
+    quarantined, duplicates, erased, late = (
+        counts.get(name, 0) for name in ("quarantined", "duplicates", "erased", "late")
+    )
     found = [*record.details.get("failures", ()), *record.details.get("warnings", ())]
     return DayQuality(
         day=Day.parse(record.partition),
         state=record.state,
-        rows_in=counts.get("read", published + quarantined + duplicates + erased),
+        rows_in=counts.get("read", published + quarantined + duplicates + erased + late),
         published=published,
         quarantined=quarantined,
         duplicates=duplicates,
         warnings=tuple(str(warning) for warning in found),
         erased=erased,
+        late=late,
     )
 
 
