@@ -19,11 +19,11 @@ import polars as pl
 from pipeline.contracts import SEQUENCE_FEATURES, Table
 from pipeline.partitions import Day, run_key_of
 from pipeline.serving.releases import newest_sequences
+from pipeline.settings import Settings
+from pipeline.steps.provenance import MODEL, provenance, upstream_contents
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
-from pipeline.settings import Settings
-from pipeline.steps.provenance import MODEL, provenance, upstream_contents
 from pipeline.stores.tables import Committed, Lake
 
 NO_MODEL_YET = "no model yet"
@@ -100,6 +100,8 @@ def write_day(
     known_at: datetime,
 ) -> Committed:
     """Replace one day of a table and record it; an unchanged day keeps its line in the ledger."""
+    upstream = upstream_contents(ledger, table) | {MODEL: {day.key: str(details["model_version"])}}
+    details = details | provenance(table, day.key, rows, upstream, settings)
     record = PartitionRecord(
         table_name=table.name,
         partition=day.key,
@@ -117,8 +119,6 @@ def write_day(
         record.details,
     )
     if committed.changed or not same:
-    upstream = upstream_contents(ledger, table) | {MODEL: {day.key: str(details["model_version"])}}
-    details = details | provenance(table, day.key, rows, upstream, settings)
         ledger.record_partition(record.model_copy(update={"version": committed.version}))
     return committed
 
