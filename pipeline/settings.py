@@ -197,11 +197,27 @@ class Parity(Group):
     )
 
 
+class Backfill(Group):
+    """How much the first partition of a backfill may differ from what stands, before somebody has to accept it."""
+
+    max_row_change: float = Field(default=0.05, ge=0, description="Rows more or less / rows that stand.")
+    max_changed_share: float = Field(
+        default=0.20, ge=0, description="Rows added, removed or changed / rows that stand."
+    )
+    max_edit_distance: float = Field(
+        default=0.20, ge=0, le=1, description="Mean edit distance of the sequences that differ."
+    )
+    min_cosine: float = Field(default=0.95, ge=-1, le=1, description="Mean cosine of the vectors that differ.")
+
+
 class Lookups(Group):
     """What is kept of answered look-ups, so that they can be compared with the tables later."""
 
-    log: bool = Field(default=False, description="Whether each answered look-up is appended to the log of its day.")
-    folder: str = Field(default="", description="Folder of the log; empty for `served_lookups` in the home folder.")
+    log: bool = Field(default=False, description="Whether answered look-ups are kept in the table `lookup_log`.")
+    fraction: float = Field(default=0.01, gt=0, le=1, description="Share of the look-ups that is kept, if any is.")
+    flush_seconds: float = Field(
+        default=10.0, gt=0, description="How long kept look-ups wait in a server's memory to be written together."
+    )
     push_minutes: float = Field(
         default=60.0, ge=0, description="How long a row may be on its way from its table to the online store."
     )
@@ -314,6 +330,7 @@ class Settings(BaseSettings):
     recommending: Recommending = Recommending()
     online: Online = Online()
     parity: Parity = Parity()
+    backfill: Backfill = Backfill()
     lookups: Lookups = Lookups()
     access: Access = Access()
     stores: Stores = Stores()
@@ -415,11 +432,6 @@ class Settings(BaseSettings):
     def online_path(self) -> Path:
         """The SQLite online store, where that is the type."""
         return Path(self.online.url) if self.online.url else self.place("feast/online.db")
-
-    @property
-    def lookups_path(self) -> Path:
-        """The log of answered look-ups, a folder a day."""
-        return Path(self.lookups.folder) if self.lookups.folder else self.place("served_lookups")
 
 
 def keep_libraries_quiet() -> None:

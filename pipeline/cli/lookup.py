@@ -31,8 +31,11 @@ def lookup(
     from pipeline.errors import NotFound
     from pipeline.partitions import utc_now
     from pipeline.serving.lookup import look_up
+    from pipeline.serving.lookup_log import LookupLog
 
-    answer = look_up(settings_of(ctx), user, service, utc_now())
+    settings = settings_of(ctx)
+    answer = look_up(settings, user, service, utc_now())
+    LookupLog.of(settings).flush()
     if as_json:
         print_json(answer)
     else:

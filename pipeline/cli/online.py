@@ -10,7 +10,7 @@ from pipeline.cli.edge import console, print_json, settings_of
 
 
 def online() -> None:
-    """The online store: refill it from the tables, or compare it with them.
+    """The online store: refill it from the tables, compare it with them, replay what it answered.
 
     Example: interest online rebuild
     """
@@ -89,4 +89,45 @@ def parity(
         )
 
 
-SUBCOMMANDS = {"rebuild": rebuild, "parity": parity}
+def replay(
+    ctx: typer.Context,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First day (UTC) of the look-ups; yesterday when not given.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day (UTC); the first one when not given.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object, with the look-ups that differ.")
+    ] = False,
+) -> None:
+    """Compare look-ups that were answered and logged with what the tables, at that time, say was right.
+
+    Look-ups are kept where the setting `lookups.log` is on. Exit code 3 when more differs than `parity.max_differing`
+    allows.
+
+    Example: interest online replay
+
+    Example: interest online replay --from 2026-03-01 --to 2026-03-07 --json
+    """
+    from pipeline.errors import ContractViolation
+    from pipeline.partitions import Day, utc_now
+    from pipeline.steps.lookup_replay import replay_lookups
+
+    now = utc_now()
+    begin = Day.parse(first) if first is not None else Day.of(now).plus(-1)
+    replayed = replay_lookups(begin, Day.parse(last) if last is not None else begin, settings_of(ctx), now)
+    if as_json:
+        print_json(replayed)
+    else:
+        for one in replayed.answers:
+            view = one.parity
+            console.print(
+                f"{one.day} {one.service} {view.view}: {view.equal:,} of {view.sampled:,} equal, "
+                f"{view.mismatched:,} mismatched, {view.missing:,} missing, {view.extra:,} extra"
+            )
+        if not replayed.answers:
+            console.print("no look-up of these days was logged; `lookups.log` switches that on")
+    if replayed.failures:
+        raise ContractViolation(f"Answers differ from the tables: {'; '.join(replayed.failures)}.")
+
+
+SUBCOMMANDS = {"rebuild": rebuild, "parity": parity, "replay": replay}

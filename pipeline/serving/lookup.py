@@ -7,6 +7,9 @@ whom nobody has seen is an answer (`not_found`), not an error.
 A service promises how fresh it is kept (its tag `freshness`, else the view's). A row is `stale` when that promise is
 broken: when not only this row is older, but the newest row of the whole view. The old row of a user who was away, in a
 view that is kept up to date, is `found`: nothing newer is true of that user. Feast itself would serve both alike.
+
+One answer is of one space. While a release is swapped, its vectors and its lists are replaced one after the other; a
+view that does not belong to the release that serves is `withheld` until it follows.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import MAX_ID_LENGTH, duration_of
 from pipeline.errors import NotFound, UserMistake
+from pipeline.serving.lookup_log import LookupLog
 from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.stores.feature_store import open_feature_store
+from pipeline.stores.registered import registered_versions
 
 USER = "user_id"
-Status = Literal["found", "stale", "not_found"]
+Status = Literal["found", "stale", "not_found", "withheld"]
 
 
 class ViewAnswer(BaseModel):
@@ -48,6 +53,8 @@ class ViewAnswer(BaseModel):
     """Older than the view's time to live: the owner does not stand for it any more."""
     model_version: int | None = None
     space_id: str | None = None
+    withheld_for: str | None = None
+    """The space of the rest of the answer, where this view's row is still, or already, of another one."""
     values: dict[str, Any] = {}
 
 
@@ -87,9 +94,35 @@ def look_up(settings: Settings, user_id: str, service: str, now: datetime) -> Lo
         answer = _answer({name: served[full] for name, full in names.items()}, view.ttl, now)
         promise = found.tags.get("freshness") or view.tags.get("freshness")
         views[projection.name] = _held_to(promise, answer, store, view, now) if promise else answer
+    views = _of_one_space(views, settings)
     statuses = {answer.status for answer in views.values()}
     status: Status = next((s for s in ("stale", "found") if s in statuses), "not_found")
+    asked = {p.name: [feature.name for feature in p.features] for p in found.feature_view_projections}
+    answers = {name: (asked[name], view.event_time, view.values) for name, view in views.items()}
+    LookupLog.of(settings).keep(stored, service, now, answers)
     return Lookup(user_id=user_id, service=service, status=status, views=views)
+
+
+def _of_one_space(views: dict[str, ViewAnswer], settings: Settings) -> dict[str, ViewAnswer]:
+    """The views whose rows belong to one space; the others without their rows, as `withheld`.
+
+    Kept is the space of the release that serves, else that of the newest row. The release is only asked for in the
+    moments of a swap.
+    """
+    spaces = {name: native_space(answer) for name, answer in views.items() if native_space(answer)}
+    if len(set(spaces.values())) < 2:
+        return views
+    serving = [entry.version for entry in registered_versions(settings, ["collaborative_filter"])]
+    kept = next((v.space_id for v in reversed(serving) if v.status == "promoted"), None)
+    if kept not in spaces.values():
+        kept = spaces[max(spaces, key=lambda name: (views[name].event_time, name))]
+    withheld = ViewAnswer(status="withheld", withheld_for=kept)
+    return {name: withheld if spaces.get(name, kept) != kept else answer for name, answer in views.items()}
+
+
+def native_space(answer: ViewAnswer) -> str | None:
+    """The space of the release that a row was made by; a vector mapped into an older space still belongs to its own."""
+    return answer.values.get("mapped_from") or answer.space_id
 
 
 def service_named(store: FeatureStore, name: str) -> FeatureService:

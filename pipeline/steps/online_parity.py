@@ -7,10 +7,11 @@ same however often the day is compared, and another one on the next day.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import heapq
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -73,9 +74,10 @@ def measure_parity(day: Day, settings: Settings, known_at: datetime) -> CheckedP
         raise NotFound("No feature view is applied, so nothing is served. Run `interest doctor --repair`.")
     views = compare_online(day, settings)
     allowed = settings.parity.max_differing
-    failures = tuple(_in_words(view) for view in views if view.differing_share > allowed)
-    warnings = tuple(_in_words(view) for view in views if 0 < view.differing_share <= allowed)
-    changed = _record(lake, Ledger(settings.ledger_url), day, views, failures, warnings, known_at)
+    failures = tuple(in_words(view) for view in views if view.differing_share > allowed)
+    warnings = tuple(in_words(view) for view in views if 0 < view.differing_share <= allowed)
+    ledger = Ledger(settings.ledger_url)
+    changed = record_parity(ONLINE_PARITY, lake, ledger, day, views, [{}] * len(views), failures, warnings, known_at)
     seconds = time.perf_counter() - began
     checked = CheckedParity(day=day.key, views=tuple(views), failures=failures, changed=changed, seconds=seconds)
     totals = {name: sum(getattr(view, name) for view in views) for name in COUNTS}
@@ -110,18 +112,12 @@ def _parity_of(lake: Lake, table: Table, key: str, day: Day, settings: Settings)
         _newest_rows(lake, table, key, moments),
         served_rows(settings, table, first.differing),
     )
-    return ViewParity(
-        view=table.name,
-        sampled=first.equal + again.sampled,
-        equal=first.equal + again.equal,
-        mismatched=again.mismatched,
-        missing=again.missing,
-        extra=again.extra,
-        mismatched_columns=again.mismatched_columns,
-        largest_edit_distance=again.largest_edit_distance,
-        least_cosine=again.least_cosine,
-        differing=again.differing,
-    )
+    return looked_at_again(first, again)
+
+
+def looked_at_again(first: ViewParity, again: ViewParity) -> ViewParity:
+    """A comparison, with a second one of all that differed in its place."""
+    return dataclasses.replace(again, sampled=first.equal + again.sampled, equal=first.equal + again.equal)
 
 
 def _newest_rows(lake: Lake, table: Table, key: str, moments: pl.DataFrame) -> pl.DataFrame:
@@ -141,36 +137,41 @@ def _sample(keys: Iterable[str], day: Day, size: int) -> list[str]:
     return heapq.nsmallest(size, keys, lambda key: hashlib.blake2b(f"{day.key}:{key}".encode(), digest_size=8).digest())
 
 
-def _in_words(view: ViewParity) -> str:
+def in_words(view: ViewParity) -> str:
+    """What differs in a view."""
     kinds = ", ".join(f"{n} {kind}" for kind in COUNTS[2:] if (n := getattr(view, kind)))
     where = f" (in {', '.join(view.mismatched_columns)})" if view.mismatched_columns else ""
     return f"{view.view}: {kinds} of {view.sampled}{where}"
 
 
-def _record(
+def record_parity(
+    table: Table,
     lake: Lake,
     ledger: Ledger,
     day: Day,
-    views: list[ViewParity],
+    views: Sequence[ViewParity],
+    facts: Sequence[Mapping[str, object]],
     failures: tuple[str, ...],
     warnings: tuple[str, ...],
     known_at: datetime,
 ) -> bool:
+    """Write the results of a day, each with `facts` of its own, and their line in the ledger. Whether that was new."""
     clocks = {"event_timestamp": day.as_of, "created": known_at}
-    rows = [{name: getattr(view, name, clocks.get(name)) for name in ONLINE_PARITY.names} for view in views]
+    told = [{**clocks, **own} for own in facts]
+    rows = [{n: getattr(v, n, own.get(n)) for n in table.names} for v, own in zip(views, told, strict=True)]
     rows = [row | {"mismatched_columns": list(row["mismatched_columns"])} for row in rows]
     counts = {name: sum(getattr(view, name) for view in views) for name in COUNTS}
     record = PartitionRecord(
-        table_name=ONLINE_PARITY.name,
+        table_name=table.name,
         partition=day.key,
         state="failed" if failures else "published",
         counts={"rows": len(rows), **counts},
         details={"failures": list(failures), "warnings": list(warnings)},
-        run_key=run_key_of(ONLINE_PARITY.name, day.start),
+        run_key=run_key_of(table.name, day.start),
         written_at=known_at,
     )
-    committed = lake.replace(ONLINE_PARITY, day, pl.DataFrame(rows, ONLINE_PARITY.schema), note_of([record]))
-    standing = ledger.partition(ONLINE_PARITY.name, day.key)
+    committed = lake.replace(table, day, pl.DataFrame(rows, table.schema), note_of([record]))
+    standing = ledger.partition(table.name, day.key)
     if committed.changed or standing is None or (standing.state, standing.details) != (record.state, record.details):
         ledger.record_partition(record.model_copy(update={"version": committed.version}))
     return committed.changed

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
@@ -181,6 +181,12 @@ class Lake:
             return Committed(self._open(table).version(), wanted.height, changed=False)
         return self._write(table, wanted, None, note)
 
+    def append(self, table: Table, frame: pl.DataFrame) -> Committed:
+        """Add rows to a table without days, in one commit, whatever it holds. For logs: a row is never corrected."""
+        _check_columns(table, frame)
+        wanted = self._not_erased(table, frame.select(table.names))
+        return self._write(table, wanted, None, None, frame.height - wanted.height, mode="append")
+
     def rewrite_days(
         self, table: Table, days: Collection[Day], frame: pl.DataFrame, note: dict[str, str] | None = None
     ) -> Committed:
@@ -215,12 +221,18 @@ class Lake:
         return frame.sort([*table.key, "created"] if table.keeps_versions else list(table.key))
 
     def _write(
-        self, table: Table, frame: pl.DataFrame, condition: str | None, note: dict[str, str] | None, erased: int = 0
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        condition: str | None,
+        note: dict[str, str] | None,
+        erased: int = 0,
+        mode: Literal["overwrite", "append"] = "overwrite",
     ) -> Committed:
         if "://" not in self.url:
             Path(self.url).mkdir(parents=True, exist_ok=True)
         options = {
-            "mode": "overwrite",
+            "mode": mode,
             "partition_by": [PARTITION_COLUMN] if table.daily else None,
             "storage_options": self.storage_options,
             "configuration": kept_out_of_the_log(table),
