@@ -18,6 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from pipeline.stores import quick_feast  # noqa: F401  isort: skip
+
+from feast.protos.feast.types.Value_pb2 import Int64List
+
 from pipeline.stores.fence import Clock
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -83,35 +87,32 @@ def decode_numbers(messages: Sequence[bytes | None], inner: type[pl.DataType]) -
     Args:
         inner: type of the elements: Int32, Int64, Float32 or Float64.
     """
-    bodies = [_body_of(message) if message else b"" for message in messages]
-    joined = b"".join(bodies)
-    ends = np.cumsum([0, *map(len, bodies)])
+    tag = len(_varint(LIST_FIELDS[inner] << 3 | BYTES))
+    bodies = [message[_head_size(len(message), tag) :] if message else b"" for message in messages]
+    joined, ends = b"".join(bodies), np.cumsum([0, *map(len, bodies)])
     if inner in (pl.Float32, pl.Float64):
         kind = np.dtype("<f4" if inner == pl.Float32 else "<f8")
-        numbers, counts = np.frombuffer(joined, dtype=kind), ends // kind.itemsize
+        flat, counts = np.frombuffer(joined, dtype=kind).tolist(), ends // kind.itemsize
     else:
-        raw = np.frombuffer(joined, dtype=np.uint8)
-        is_last = raw < 0x80
-        starts = np.flatnonzero(np.concatenate([[True], is_last[:-1]])) if len(raw) else np.zeros(0, dtype=np.int64)
-        counts = np.concatenate([[0], np.cumsum(is_last)])[ends]
-        place = np.arange(len(raw)) - np.repeat(starts, np.diff(np.append(starts, len(raw))))
-        parts = (raw & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
-        numbers = np.add.reduceat(parts, starts).view(np.int64) if len(raw) else np.zeros(0, dtype=np.int64)
-    flat = numbers.tolist()
+        flat = list(Int64List.FromString(_packed(joined)).val)
+        last_bytes = np.frombuffer(joined, dtype=np.uint8) < 0x80
+        counts = np.concatenate([[0], np.cumsum(last_bytes)])[ends]
     return [
         flat[start:end] if message else None
         for message, (start, end) in zip(messages, itertools.pairwise(counts.tolist()), strict=True)
     ]
 
 
-def _body_of(message: bytes) -> bytes:
-    """The packed elements inside a `Value` that holds a list of numbers: after tag, length, tag, length."""
-    position = -1
-    for _ in range(4):
-        position += 1
-        while position < len(message) and message[position] > 0x7F:
-            position += 1
-    return message[position + 1 :]
+@lru_cache(maxsize=4096)
+def _head_size(size: int, tag: int) -> int:
+    """Bytes before the packed elements of a list's message: its tag and length, their tag and length."""
+    for length_sizes in range(2, 10):
+        head = tag + 1 + length_sizes
+        body = size - head
+        inner = 1 + len(_varint(body)) + body
+        if body > 0 and length_sizes == len(_varint(body)) + len(_varint(inner)):
+            return head
+    return size
 
 
 def _whole_seconds(values: pl.Series) -> pl.Series:
