@@ -9,6 +9,7 @@ values of its own) goes Feast's way.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -95,6 +96,10 @@ class LeanReads:
                 values = [row.values.get(name) if row else None for row in found]
                 columns.append(Column(prefix + name, types[name], values, event_times))
         return LeanResponse(join_key, ids, columns)
+
+    async def get_online_features_async(self, *asked: Any, **named: Any) -> OnlineResponse:
+        """The same, for servers that must not wait: Feast's own asks the Redis store this way."""
+        return await asyncio.to_thread(self.get_online_features, *asked, **named)
 
 
 class LeanResponse(OnlineResponse):

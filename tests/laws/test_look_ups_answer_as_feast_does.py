@@ -1,5 +1,6 @@
 """A look-up that takes the short way gives the answer that Feast gives, value for value and status for status."""
 
+import asyncio
 import string
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -70,5 +71,6 @@ def test_the_short_way_and_feasts_own_way_give_one_answer(online, seed):
         feasts = super(LeanReads, store.provider.online_store).get_online_features(*asked)
         assert type(lean) is LeanResponse and type(feasts) is not LeanResponse
         assert lean.proto == with_unknown_users_not_found(feasts.proto)
+        assert lean.proto == asyncio.run(store.provider.online_store.get_online_features_async(*asked)).proto
         assert lean.to_dict() == feasts.to_dict()
         assert lean.to_dict(include_event_timestamps=True) == feasts.to_dict(include_event_timestamps=True)
