@@ -26,6 +26,7 @@ COMMANDS = {
     "backfill": "backfill",
     "train": "train",
     "lookup": "lookup",
+    "history": "history",
     "online": "online",
     "recommend": "recommend",
     "rollback": "rollback",
