@@ -39,12 +39,15 @@ def behavior_logs():
         from pipeline.observability import facts_of
         from pipeline.partitions import Day, utc_now
         from pipeline.settings import Settings
+        from pipeline.steps.backfill_runs import backfill_at_root, tell_on
         from pipeline.steps.log_lookback import publish_day
 
         # A backfill restates the days that it names; the clock's run finds those that need it.
         looks_back = context["dag_run"].run_type == "scheduled"
         day = publish_day(Day.parse(context["partition_key"]), Settings.load(), utc_now(), looks_back)
-        context["outlet_events"][Asset(BEHAVIOR_EVENTS.name)].add_partitions(list(day.partitions))
+        event = context["outlet_events"][Asset(BEHAVIOR_EVENTS.name)]
+        event.add_partitions(list(day.partitions))
+        tell_on(backfill_at_root(context, Settings.load()), event)
         return facts_of(day)
 
     publish()

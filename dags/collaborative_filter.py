@@ -9,9 +9,10 @@ that were embedded and ranked before their release was promoted are written agai
 from datetime import timedelta
 
 from airflow.sdk import Asset, ExceptionRetryPolicy, PartitionedAssetTimetable, RetryAction, RetryRule, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from pipeline.contracts import RECOMMENDATIONS
-from pipeline.errors import NEVER_RETRIED
+from pipeline.errors import NEVER_RETRIED, NoInterestModel
 
 
 @dag(
@@ -37,7 +38,10 @@ def collaborative_filter():
         from pipeline.steps.collaborative_filter import train_collaborative_filter
 
         as_of = Week.parse(context["partition_key"]).end
-        return facts_of(train_collaborative_filter(as_of, Settings.load(), utc_now()))
+        try:
+            return facts_of(train_collaborative_filter(as_of, Settings.load(), utc_now()))
+        except NoInterestModel as reason:
+            raise AirflowSkipException(str(reason)) from reason
 
     @task(outlets=[Asset("collaborative_filter")], execution_timeout=timedelta(hours=1))
     def gate(**context) -> dict:

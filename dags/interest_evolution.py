@@ -19,9 +19,12 @@ from airflow.sdk import (
     dag,
     task,
 )
+from airflow.sdk.exceptions import AirflowSkipException
 
 from pipeline.contracts import LONG_TERM_INTEREST, SEQUENCE_FEATURES
 from pipeline.errors import NEVER_RETRIED
+from pipeline.partitions import Week, utc_now
+from pipeline.settings import Settings
 
 
 @dag(
@@ -47,19 +50,18 @@ def interest_evolution():
     @task(execution_timeout=timedelta(hours=6))
     def train(**context) -> dict:
         from pipeline.observability import facts_of
-        from pipeline.partitions import Week, utc_now
-        from pipeline.settings import Settings
+        from pipeline.steps.backfill_runs import backfill_of, why_nothing_is_trained
         from pipeline.steps.interest_evolution import train_interest_model
         from pipeline.steps.item_text import embed_items
 
+        if backfill := backfill_of(context):
+            raise AirflowSkipException(why_nothing_is_trained(backfill))
         embed_items(Settings.load(), utc_now())
         return facts_of(train_interest_model(Week.parse(context["partition_key"]).end, Settings.load(), utc_now()))
 
     @task(outlets=[Asset("interest_evolution")], execution_timeout=timedelta(hours=1))
     def gate(**context) -> dict:
         from pipeline.observability import facts_of
-        from pipeline.partitions import Week, utc_now
-        from pipeline.settings import Settings
         from pipeline.steps.interest_evolution import gate_interest_model
 
         return facts_of(gate_interest_model(Week.parse(context["partition_key"]).end, Settings.load(), utc_now()))
@@ -67,8 +69,6 @@ def interest_evolution():
     @task(pool="lake", queue="default", execution_timeout=timedelta(hours=1))
     def restate() -> list:
         from pipeline.observability import facts_of
-        from pipeline.partitions import utc_now
-        from pipeline.settings import Settings
         from pipeline.steps.long_term_interest import restate_interest
 
         return [facts_of(day) for day in restate_interest(Settings.load(), utc_now())]

@@ -31,9 +31,13 @@ def long_term_interest():
         from pipeline.observability import facts_of
         from pipeline.partitions import Day, utc_now
         from pipeline.settings import Settings
+        from pipeline.steps.backfill_runs import backfill_of, tell_on
         from pipeline.steps.long_term_interest import embed_users
 
-        return facts_of(embed_users(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+        backfill = backfill_of(context)
+        tell_on(backfill, context["outlet_events"][Asset(LONG_TERM_INTEREST.name)])
+        day = Day.parse(context["partition_key"])
+        return facts_of(embed_users(day, Settings.load(), utc_now(), push=backfill is None))
 
     embed()
 

@@ -31,9 +31,13 @@ def recommendations():
         from pipeline.observability import facts_of
         from pipeline.partitions import Day, utc_now
         from pipeline.settings import Settings
+        from pipeline.steps.backfill_runs import backfill_of, tell_on
         from pipeline.steps.recommendations import recommend_items
 
-        return facts_of(recommend_items(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+        backfill = backfill_of(context)
+        tell_on(backfill, context["outlet_events"][Asset(RECOMMENDATIONS.name)])
+        day = Day.parse(context["partition_key"])
+        return facts_of(recommend_items(day, Settings.load(), utc_now(), push=backfill is None))
 
     recommend()
 

@@ -31,9 +31,13 @@ def sequence_features():
         from pipeline.observability import facts_of
         from pipeline.partitions import Day, utc_now
         from pipeline.settings import Settings
+        from pipeline.steps.backfill_runs import backfill_of, tell_on
         from pipeline.steps.sequence_features import publish_features
 
-        return facts_of(publish_features(Day.parse(context["partition_key"]), Settings.load(), utc_now()))
+        backfill = backfill_of(context)
+        tell_on(backfill, context["outlet_events"][Asset(SEQUENCE_FEATURES.name)])
+        day = Day.parse(context["partition_key"])
+        return facts_of(publish_features(day, Settings.load(), utc_now(), push=backfill is None))
 
     build()
 

@@ -7,9 +7,11 @@ The errors of the platform, in one tree. They are raised low, with facts, and tr
     │   ├── BadMapping            exit 2   HTTP 400   the mapping does not fit the file
     │   ├── BadPartition          exit 2   HTTP 400   not a day, not a week, an impossible range
     │   └── NotFound              exit 2   HTTP 404   user, service, model, table or partition
+    │       └── NoInterestModel   exit 2   HTTP 404   no promoted interest model to tune a filter with
     ├── BadData                   exit 3   HTTP 422   the data is at fault; never retried
     │   ├── UnreadableFile        exit 3   HTTP 422   missing, empty, truncated, wrong encoding
     │   ├── ContractViolation     exit 3   HTTP 422   columns, types, too many refused rows, a failed check
+    │   ├── BeyondTolerance       exit 3   HTTP 422   a backfill's first partition differs too much from what stands
     │   └── UnbalancedCounts      exit 3   HTTP 422   rows in != published + quarantined + duplicates
     ├── LogsMissing               exit 4   HTTP 503   the collector has not delivered; worth a retry
     ├── EngineFailure             exit 5   HTTP 503   a tool broke, the data is not at fault; worth a retry
@@ -50,6 +52,10 @@ class NotFound(UserMistake):
     http_status = 404
 
 
+class NoInterestModel(NotFound):
+    pass
+
+
 class BadData(InterestError):
     exit_code = 3
     http_status = 422
@@ -61,6 +67,10 @@ class UnreadableFile(BadData):
 
 
 class ContractViolation(BadData):
+    pass
+
+
+class BeyondTolerance(BadData):
     pass
 
 

@@ -61,6 +61,10 @@ class PlannedPartition(BaseModel):
     reasons: tuple[str, ...]
     expected_rows: int | None
 
+    @property
+    def is_missing(self) -> bool:
+        return MISSING in self.reasons
+
 
 class Plan(BaseModel):
     """What a backfill of a range would do. Nothing was touched to make it."""

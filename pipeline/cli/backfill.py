@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.partitions import Day
     from pipeline.settings import Settings
+    from pipeline.stack.restate import Progress
     from pipeline.stack.timings import Timings
     from pipeline.steps.history import RestatedHistory
 
@@ -18,6 +21,13 @@ Reason = Annotated[
     str, typer.Option(help="Why every partition of the range is to be written, whatever stands; done once a reason.")
 ]
 Tables = Annotated[list[str] | None, typer.Option(help="Only this table; may be given more than once.")]
+Again = Annotated[bool, typer.Option("--again", help="Write everything of the range, whatever stands.")]
+Accept = Annotated[
+    bool, typer.Option("--accept", help="Go on although the first partition differs by more than the tolerance.")
+]
+WithoutAirflow = Annotated[
+    bool, typer.Option("--without-airflow", help="Write the days here, one after another, and only what is planned.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -82,8 +92,18 @@ def backfill(
     console.print("Next: interest train; what there is: interest status")
 
 
-def through_airflow(settings: Settings, first: Day, last: Day, again: bool, timings: Timings) -> None:
+def through_airflow(
+    settings: Settings,
+    first: Day,
+    last: Day,
+    again: bool,
+    timings: Timings,
+    backfill: str | None = None,
+    show_too: Callable[[Progress], None] = lambda progress: None,
+) -> None:
     """Run the days through Airflow and wait, showing how it goes. Stops Airflow unless it was up before.
+
+    With `backfill`, the id of a plan, the runs write tables only; without it they push and train as scheduled ones do.
 
     Raises:
         RunFailed: a run failed; the end of its log has been printed.
@@ -104,7 +124,12 @@ def through_airflow(settings: Settings, first: Day, last: Day, again: bool, timi
     since = utc_now()
     try:
         with timings.stage("days through Airflow"), shown(console) as show:
-            restate(api, first, last, again, show)
+
+            def told(progress: Progress) -> None:
+                show(progress)
+                show_too(progress)
+
+            restate(api, first, last, again, told, backfill=backfill)
     except RunFailed as failure:
         for line in failure.log:
             console.print(f"    {printable(line)}", markup=False, style="dim")
@@ -165,6 +190,50 @@ def plan(
         show_plan(made)
 
 
-SUBCOMMANDS = {"plan": plan}
+def run(
+    ctx: typer.Context,
+    first: First,
+    last: Last,
+    reason: Reason = "",
+    tables: Tables = None,
+    again: Again = False,
+    accept: Accept = False,
+    without_airflow: WithoutAirflow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Execute a plan: try one partition and compare it with what stands, then write it, then the rest.
+
+    The rest goes through Airflow's own backfill, unless --without-airflow or --tables is given. Nothing is pushed
+    online and no model is trained. Safe to repeat: a second run finds nothing to do, and after a crash the same
+    command goes on at the day where it stopped.
+
+    Example: interest backfill run --from 2026-03-02 --to 2026-03-08
+
+    Example: interest backfill run --from 2026-03-02 --to 2026-03-08 --accept --without-airflow
+    """
+    from pipeline.cli.backfill_words import show_backfilled, show_plan
+    from pipeline.cli.edge import print_json, settings_of
+    from pipeline.cli.planned_days import planned_through_airflow
+    from pipeline.partitions import Day, days_between, utc_now
+    from pipeline.steps.backfill import run_backfill
+    from pipeline.steps.backfill_plan import plan_backfill
+    from pipeline.steps.preparation import prepare_stores
+
+    settings = settings_of(ctx)
+    days = Day.parse(first), Day.parse(last)
+    list(days_between(*days))
+    prepare_stores(settings)
+    made = plan_backfill(*days, settings, tables or (), reason, again)
+    if not as_json:
+        show_plan(made)
+    execute = None if without_airflow or tables else planned_through_airflow(settings)
+    done = run_backfill(made, settings, utc_now(), execute, accept)
+    if as_json:
+        print_json(done)
+    else:
+        show_backfilled(done)
+
+
+SUBCOMMANDS = {"plan": plan, "run": run}
 ALSO_ALONE = True
 """`interest backfill` by itself is a command, too."""

@@ -8,6 +8,7 @@ from pipeline.cli.edge import console, escaped
 
 if TYPE_CHECKING:
     from pipeline.backfill.plan import Plan
+    from pipeline.steps.backfill import Backfilled
 
 DAYS_SHOWN = 4
 
@@ -43,3 +44,20 @@ def show_plan(plan: Plan) -> None:
 def _days(days: list[str] | tuple[str, ...]) -> str:
     shown = ", ".join(days[:DAYS_SHOWN])
     return f"{shown}, ... {days[-1]}" if len(days) > DAYS_SHOWN else shown
+
+
+def show_backfilled(done: Backfilled) -> None:
+    """What became of it: the first partition, the days, and what is served."""
+    if done.state != "done":
+        console.print("nothing was done")
+        return
+    for difference in done.canary:
+        console.print(
+            f"first partition {difference.day}, {difference.table}: {difference.standing:,} rows stand, "
+            f"{difference.added:,} added, {difference.removed:,} removed, {difference.changed:,} changed"
+        )
+    again = ", taken up where an earlier run had stopped" if done.resumed else ""
+    console.print(f"{len(done.days):,} days written{again}; nothing was pushed online")
+    for view in done.parity:
+        console.print(f"  served {escaped(view)}")
+    console.print("To serve what is newest: interest online publish")

@@ -45,6 +45,32 @@ def rebuild(
     return None
 
 
+def publish(
+    ctx: typer.Context,
+    view: Annotated[
+        list[str] | None, typer.Option(help="Only this view; may be given more than once.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Offer the newest row of every entity to the online store, for example after a backfill, which pushes nothing.
+
+    What is served already, or is newer, stays: the store refuses what is older than what it holds.
+
+    Example: interest online publish
+
+    Example: interest online publish --view interest_windows --json
+    """
+    from pipeline.partitions import Day, utc_now
+    from pipeline.steps.online_rebuild import rebuild_online
+
+    published = rebuild_online(Day.of(utc_now()), settings_of(ctx), view or ())
+    if as_json:
+        return print_json(published)
+    for part in published.views:
+        console.print(f"{part.view}: {part.accepted:,} of {part.rows:,} rows were newer than what was served")
+    return None
+
+
 def parity(
     ctx: typer.Context,
     day: Annotated[
@@ -130,4 +156,4 @@ def replay(
         raise ContractViolation(f"Answers differ from the tables: {'; '.join(replayed.failures)}.")
 
 
-SUBCOMMANDS = {"rebuild": rebuild, "parity": parity, "replay": replay}
+SUBCOMMANDS = {"rebuild": rebuild, "publish": publish, "parity": parity, "replay": replay}

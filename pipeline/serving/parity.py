@@ -7,12 +7,11 @@ cosine of the angle between the two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
+from pipeline.backfill.distances import cosine, edit_distance, is_sequence, is_vector
 from pipeline.contracts import UTC_TIME, Table
 
 CREATED = "created"
@@ -63,13 +62,13 @@ def compare(table: Table, key: str, offline: pl.DataFrame, served: pl.DataFrame)
     distances = [
         edit_distance(one, other)
         for name in columns
-        if _is_sequence(table.schema[name])
+        if is_sequence(table.schema[name])
         for one, other in wrong.filter(differs[name]).select(name, f"{name}_served").iter_rows()
     ]
     cosines = [
         cosine(one, other)
         for name in columns
-        if _is_vector(table.schema[name])
+        if is_vector(table.schema[name])
         for one, other in wrong.filter(differs[name]).select(name, f"{name}_served").iter_rows()
     ]
     missing, extra = pairs.filter(is_missing), pairs.filter(is_extra)
@@ -87,28 +86,6 @@ def compare(table: Table, key: str, offline: pl.DataFrame, served: pl.DataFrame)
     )
 
 
-def edit_distance(one: Sequence, other: Sequence) -> float:
-    """Levenshtein distance over the length of the longer one: 0 for equal, 1 for nothing in common."""
-    if not one and not other:
-        return 0.0
-    before = list(range(len(other) + 1))
-    for row, left in enumerate(one, start=1):
-        current = [row]
-        for column, right in enumerate(other, start=1):
-            current.append(min(before[column] + 1, current[-1] + 1, before[column - 1] + (left != right)))
-        before = current
-    return before[-1] / max(len(one), len(other))
-
-
-def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """-1 to 1; 0 where a vector has no length or the two are of different dimensions."""
-    if len(one) != len(other):
-        return 0.0
-    left, right = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    scale = float(np.linalg.norm(left) * np.linalg.norm(right))
-    return float(left @ right) / scale if scale else 0.0
-
-
 def _comparable(table: Table, key: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Both sides as they can be served: Feast keeps feature times to the second."""
     columns = [pl.col(key)]
@@ -122,11 +99,3 @@ def _comparable(table: Table, key: str, frame: pl.DataFrame) -> pl.DataFrame:
             column = column.list.eval(pl.element().dt.truncate("1s"))
         columns.append(column)
     return frame.select(columns)
-
-
-def _is_vector(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, pl.List) and dtype.inner.is_float()
-
-
-def _is_sequence(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, pl.List) and not dtype.inner.is_float()

@@ -47,13 +47,17 @@ class AirflowApi:
             body = {"pool": name, "slots": slots, "description": description, "include_deferred": False}
             self._ask("PATCH", f"/pools/{name}", json=body, params={"update_mask": ["slots", "description"]})
 
-    def create_backfill(self, dag_id: str, first: Day, last: Day, again: bool) -> int | None:
-        """What `airflow backfill create` does, one day at a time. None where no run had to be made."""
+    def create_backfill(self, dag_id: str, first: Day, last: Day, again: bool, conf: dict[str, str]) -> int | None:
+        """What `airflow backfill create` does, one day at a time. None where no run had to be made.
+
+        `conf` is what the runs are told, and is given always: a run that is made again would keep its earlier one.
+        """
         body = {
             "dag_id": dag_id,
             "from_date": first.start.isoformat(),
             "to_date": last.start.isoformat(),
             "max_active_runs": 1,
+            "dag_run_conf": conf,
             "reprocess_behavior": "completed" if again else "failed",
         }
         return self._ask("POST", "/backfills", json=body).json()["id"]

@@ -67,10 +67,12 @@ def weeks_of(first: Day, last: Day) -> list[tuple[Day, Day]]:
     return pieces
 
 
-def expected_work(first: Day, last: Day) -> list[Work]:
-    """Every run that a backfill of the range brings about; the weekly ones for whole weeks only."""
+def expected_work(first: Day, last: Day, trains: bool = True) -> list[Work]:
+    """Every run that has to succeed; the weekly ones for whole weeks only, and where models are trained."""
     days = list(days_between(first, last))
     work = [Work(dag_id, day.key) for dag_id in DAILY for day in days]
+    if not trains:
+        return work
     whole = [Week.of(a) for a, b in weeks_of(first, last) if (b.date - a.date).days == 6]
     return work + [Work(dag_id, week.key) for dag_id in WEEKLY for week in whole]
 
@@ -82,28 +84,39 @@ def restate(
     again: bool = False,
     show: Callable[[Progress], None] = lambda progress: None,
     every: float = 2.0,
+    backfill: str | None = None,
 ) -> Progress:
     """Run the range and wait. A partition that has succeeded is left alone unless `again`.
 
+    Runs push what is new and train once a week, as scheduled runs do. With `backfill`, the id of a plan, they write
+    tables only.
+
     Raises RunFailed with the Dag, the partition, the task and the end of its log, when a run has failed.
     """
-    total = Progress(expected_work(first, last))
+    total = Progress(expected_work(first, last, trains=backfill is None))
     for start, end in weeks_of(first, last):
-        _restate_week(api, start, end, again, total, show, every)
+        _restate_week(api, start, end, again, total, show, every, backfill)
         if total.failed:
             raise _explain(api, total.failed)
     return total
 
 
 def _restate_week(
-    api: AirflowApi, first: Day, last: Day, again: bool, total: Progress, show: Callable, every: float
+    api: AirflowApi,
+    first: Day,
+    last: Day,
+    again: bool,
+    total: Progress,
+    show: Callable,
+    every: float,
+    backfill: str | None,
 ) -> None:
     _wait_for_open_backfills(api, every)
     before = {run["dag_run_id"]: run for run in api.runs()}
-    week = Progress(expected_work(first, last))
+    week = Progress(expected_work(first, last, trains=backfill is None))
     if again or not _all_done(before.values(), week):
         _take_up_failed(api, week, before.values())
-        api.create_backfill(ROOT, first, last, again)
+        api.create_backfill(ROOT, first, last, again, {"backfill": backfill} if backfill else {})
     quiet = 0
     while quiet < QUIET_POLLS:
         runs = api.runs()

@@ -68,7 +68,7 @@ def plan_backfill(
                     PlannedPartition(table=table.name, day=day.key, reasons=reasons, expected_rows=expected)
                 )
     return Plan(
-        plan_id=plan_id_of((first.key, last.key, names, reason, len(past.all()) if is_asked else 0), planned),
+        plan_id=plan_id_of((first.key, last.key, names, reason, len(past.all())), planned),
         first=first.key,
         last=last.key,
         tables=names,

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import polars as pl
 
-from pipeline.errors import NotFound
+from pipeline.errors import NoInterestModel
 from pipeline.evaluation.comparison import compare
 from pipeline.evaluation.placebo import placebo_table
 from pipeline.models.baselines import baselines
@@ -57,7 +57,7 @@ def train_collaborative_filter(as_of: datetime, settings: Settings, known_at: da
 
     Raises:
         BadPartition: no event lies before the validation window.
-        NotFound: no interest model with a cutoff up to `as_of` was promoted.
+        NoInterestModel: no interest model with a cutoff up to `as_of` was promoted.
     """
     run_key = run_key_of(MODEL, as_of)
     registry, run = Registry(settings), RunFolder.of(settings, run_key)
@@ -118,7 +118,7 @@ def gate_collaborative_filter(as_of: datetime, settings: Settings, known_at: dat
 def _interest_at(registry: Registry, as_of: datetime) -> Version:
     found = registry.standing("interest_evolution", as_of)
     if found is None:
-        raise NotFound(
+        raise NoInterestModel(
             f"No interest_evolution version with a cutoff up to {Day.of(as_of)} was promoted, so there is no long-term "
             "interest to tune with. Train and gate the interest model first; `interest status` says what was held."
         )

@@ -60,13 +60,15 @@ class EmbeddedUsers(BaseModel):
     """Days after it that were stale and were embedded again."""
 
 
-def embed_users(day: Day, settings: Settings, known_at: datetime, everyone: bool = False) -> EmbeddedUsers:
-    """Replace one day of `long_term_interest` and push it. Twice is the same as once.
+def embed_users(
+    day: Day, settings: Settings, known_at: datetime, everyone: bool = False, push: bool = True
+) -> EmbeddedUsers:
+    """Replace one day of `long_term_interest` and, with `push`, push it. Twice is the same as once.
 
     A day before the first model is recorded as such, and is no failure.
     """
     with alone(settings, LONG_TERM_INTEREST.name):
-        embedding = _Embedding(settings, known_at)
+        embedding = _Embedding(settings, known_at, push)
         embedded = embedding.embed(day, everyone)
         later = days_behind_their_sequences(embedding.lake, embedding.ledger, LONG_TERM_INTEREST, day)
         for other in later:
@@ -82,11 +84,18 @@ def restate_interest(settings: Settings, known_at: datetime) -> list[EmbeddedUse
         return [embedding.embed(day) for day in days]
 
 
+def draft_interest(
+    day: Day, settings: Settings, known_at: datetime, sequences: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """What a day of `long_term_interest` would hold, from these sequences or those that stand. Nothing is written."""
+    return _Embedding(settings, known_at).draft(day, sequences)
+
+
 class _Embedding:
     """The stores of one run; a version's weights are read once."""
 
-    def __init__(self, settings: Settings, known_at: datetime):
-        self.settings, self.known_at = settings, known_at
+    def __init__(self, settings: Settings, known_at: datetime, push: bool = True):
+        self.settings, self.known_at, self.push = settings, known_at, push
         self.lake = Lake.of(settings)
         self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
         self.timeline = Timeline.of_interest(self.registry)
@@ -105,9 +114,8 @@ class _Embedding:
         stores = self.settings, self.lake, self.ledger
         committed = write_day(*stores, LONG_TERM_INTEREST, day, rows, details, self.known_at)
         # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
-        pushed = push_online(
-            self.settings, LONG_TERM_INTEREST.name, self.lake.current(LONG_TERM_INTEREST, day, day).collect()
-        )
+        standing = self.lake.current(LONG_TERM_INTEREST, day, day).collect()
+        pushed = push_online(self.settings, LONG_TERM_INTEREST.name, standing).accepted if self.push else 0
         embedded = EmbeddedUsers(
             day=day.key,
             state="embedded",
@@ -115,11 +123,18 @@ class _Embedding:
             everyone=everyone,
             model_version=version.number,
             space_id=version.space_id,
-            pushed=pushed.accepted,
+            pushed=pushed,
             changed=committed.changed,
         )
         log.info("users embedded", partition=day.key, **embedded.model_dump(exclude={"day", "later_days"}))
         return embedded
+
+    def draft(self, day: Day, sequences: pl.DataFrame | None) -> pl.DataFrame:
+        version, is_new = self.timeline.serving(day)
+        if version is None:
+            return LONG_TERM_INTEREST.empty()
+        everyone = is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
+        return self.encode(sequences_to_serve(self.lake, day, everyone, sequences), version, day)
 
     def encode(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
         """Rows of the contract LONG_TERM_INTEREST, one for each user of `sequences`."""

@@ -8,12 +8,13 @@ is served already, or was pushed by a step in the meantime, is never replaced by
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import TABLES, Table
+from pipeline.errors import NotFound
 from pipeline.observability import get_logger
 from pipeline.partitions import Day
 from pipeline.settings import Settings
@@ -51,12 +52,16 @@ class RebuiltOnline(BaseModel):
         return sum(view.rows for view in self.views)
 
 
-def rebuild_online(as_of: Day, settings: Settings) -> RebuiltOnline:
+def rebuild_online(as_of: Day, settings: Settings, only: Collection[str] = ()) -> RebuiltOnline:
     """Push, of every entity, the newest row with an event time up to the end of `as_of`. Twice is the same as once.
+
+    Args:
+        only: the views to push; all where empty.
 
     Memory holds some days of one table at a time (`ROWS_AT_ONCE`), and the ids of the entities that are done.
 
     Raises:
+        NotFound: a view is not applied.
         EngineFailure: the online store did not answer. What was pushed stays; worth a retry.
     """
     # Imported here: Feast takes seconds to load.
@@ -68,7 +73,12 @@ def rebuild_online(as_of: Day, settings: Settings) -> RebuiltOnline:
     lake = Lake.of(settings)
     tables = {table.name: table for table in TABLES}
     views = []
-    for view, key in keys_of_views(settings).items():
+    keys = keys_of_views(settings)
+    if unknown := sorted(set(only) - set(keys)):
+        raise NotFound(f"No view is called {', '.join(unknown)}. Served are {', '.join(keys)}.")
+    for view, key in keys.items():
+        if only and view not in only:
+            continue
         view_began, rows, accepted, refused = time.perf_counter(), 0, 0, 0
         for part in newest_rows(lake, tables[view], key, as_of):
             pushed = push_online(settings, view, part)

@@ -60,13 +60,13 @@ class RecommendedItems(BaseModel):
     """Days after it that were stale and were ranked again."""
 
 
-def recommend_items(day: Day, settings: Settings, known_at: datetime) -> RecommendedItems:
-    """Replace one day of `recommendations` and push it. Twice is the same as once.
+def recommend_items(day: Day, settings: Settings, known_at: datetime, push: bool = True) -> RecommendedItems:
+    """Replace one day of `recommendations` and, with `push`, push it. Twice is the same as once.
 
     A day before the first release is recorded as such, and is no failure.
     """
     with alone(settings, RECOMMENDATIONS.name):
-        ranking = _Ranking(settings, known_at)
+        ranking = _Ranking(settings, known_at, push)
         recommended = ranking.recommend(day)
         later = days_behind_their_sequences(ranking.lake, ranking.ledger, RECOMMENDATIONS, day)
         for other in later:
@@ -82,11 +82,18 @@ def restate_recommendations(settings: Settings, known_at: datetime) -> list[Reco
         return [ranking.recommend(day) for day in days]
 
 
+def draft_recommendations(
+    day: Day, settings: Settings, known_at: datetime, sequences: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """What a day of `recommendations` would hold, from these sequences or those that stand. Nothing is written."""
+    return _Ranking(settings, known_at).draft(day, sequences)
+
+
 class _Ranking:
     """The stores of one run; a release's weights are read once."""
 
-    def __init__(self, settings: Settings, known_at: datetime):
-        self.settings, self.known_at = settings, known_at
+    def __init__(self, settings: Settings, known_at: datetime, push: bool = True):
+        self.settings, self.known_at, self.push = settings, known_at, push
         self.lake = Lake.of(settings)
         self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
         self.timeline = Timeline.of(self.registry, MODEL)
@@ -112,7 +119,7 @@ class _Ranking:
         committed = write_day(*stores, RECOMMENDATIONS, day, rows, details, self.known_at)
         # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
         standing = self.lake.current(RECOMMENDATIONS, day, day).collect()
-        pushed = push_online(self.settings, RECOMMENDATIONS.name, standing)
+        pushed = push_online(self.settings, RECOMMENDATIONS.name, standing).accepted if self.push else 0
         recommended = RecommendedItems(
             day=day.key,
             state="recommended",
@@ -121,11 +128,18 @@ class _Ranking:
             model_version=version.number,
             interest_version=interest_version,
             space_id=version.space_id,
-            pushed=pushed.accepted,
+            pushed=pushed,
             changed=committed.changed,
         )
         log.info("items recommended", partition=day.key, **recommended.model_dump(exclude={"day", "later_days"}))
         return recommended
+
+    def draft(self, day: Day, sequences: pl.DataFrame | None) -> pl.DataFrame:
+        version, is_new = self.timeline.serving(day)
+        if version is None:
+            return RECOMMENDATIONS.empty()
+        everyone = is_for_everyone(self.ledger, RECOMMENDATIONS, day, is_new)
+        return self.rank(sequences_to_serve(self.lake, day, everyone, sequences), version, day)
 
     def rank(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
         """Rows of the contract RECOMMENDATIONS, one for each user of `sequences`."""

@@ -65,15 +65,16 @@ class PublishedFeatures(BaseModel):
     pushed: tuple[PushedRows, ...]
 
 
-def publish_features(day: Day, settings: Settings, known_at: datetime) -> PublishedFeatures:
-    """Build one day and push it online. Twice is the same as once, also after a crash between the two.
+def publish_features(day: Day, settings: Settings, known_at: datetime, push: bool = True) -> PublishedFeatures:
+    """Build one day and, with `push`, push it online. Twice is the same as once, also after a crash between the two.
 
     Raises:
         LogsMissing: no event was ever published. Worth a retry.
         NotFound: the feature definitions were not applied.
         EngineFailure: the online store did not answer. Worth a retry.
     """
-    return PublishedFeatures(built=build_features(day, settings, known_at), pushed=push_features(day, settings))
+    built = build_features(day, settings, known_at)
+    return PublishedFeatures(built=built, pushed=push_features(day, settings) if push else ())
 
 
 def build_features(day: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
@@ -96,10 +97,7 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     lake = Lake.of(settings)
     if not lake.exists(BEHAVIOR_EVENTS):
         raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
-    definitions: dict[Table, Extend] = {
-        SEQUENCE_FEATURES: lambda before, events: extend_sequences(before, events, settings.features.sequence_length),
-        INTEREST_WINDOWS: _windows_with(lake.scan(ITEMS).collect(), settings),
-    }
+    definitions = _definitions(lake, settings)
     with alone(settings, "sequence_features"):
         events = _events(lake, first, last).collect()
         ledger = Ledger(settings.ledger_url)
@@ -203,6 +201,28 @@ def _restate(
         committed=committed,
         lines=tuple(lines),
         rows=sum(by_day.get(day.key, 0) for day in days),
+def draft_features(
+    day: Day, settings: Settings, known_at: datetime, published: pl.DataFrame | None = None
+) -> dict[Table, pl.DataFrame]:
+    """What a build of the day would write into both tables. Nothing is written.
+
+    Args:
+        published: the day's rows of `behavior_events`, where these are a draft, too.
+    """
+    lake = Lake.of(settings)
+    events = _events(lake, day, day)
+    if published is not None:
+        before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
+        events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
+        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
+    found = events.collect()
+    users = found.select("user_id").unique()
+    return {
+        table: _stamped(table, extend(_newest_before(lake, table, users, day), found), known_at).select(table.names)
+        for table, extend in _definitions(lake, settings).items()
+    }
+
+
         later_rows=later.height,
     )
 
@@ -214,6 +234,13 @@ def _later_rows(
     stale: pl.DataFrame,
     first: Day,
     later_days: list[Day],
+def _definitions(lake: Lake, settings: Settings) -> dict[Table, Extend]:
+    return {
+        SEQUENCE_FEATURES: lambda before, events: extend_sequences(before, events, settings.features.sequence_length),
+        INTEREST_WINDOWS: _windows_with(lake.scan(ITEMS).collect(), settings),
+    }
+
+
     extend: Extend,
     known_at: datetime,
 ) -> pl.DataFrame:

@@ -72,8 +72,15 @@ def is_for_everyone(ledger: Ledger, table: Table, day: Day, is_new: bool) -> boo
     return is_new or bool(line and line.details.get("everyone"))
 
 
-def sequences_to_serve(lake: Lake, day: Day, everyone: bool) -> pl.DataFrame:
-    """The sequences of the users active on a day, or the newest one of everybody."""
+def sequences_to_serve(lake: Lake, day: Day, everyone: bool, drafted: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The sequences of the users active on a day, or the newest one of everybody.
+
+    Args:
+        drafted: what the day's rows of `sequence_features` would be, where they are not to be read.
+    """
+    if drafted is not None:
+        others = newest_sequences(lake, day.plus(-1)) if everyone else drafted.clear()
+        return pl.concat([others.join(drafted, on="user_id", how="anti").select(drafted.columns), drafted])
     return newest_sequences(lake, day) if everyone else lake.current(SEQUENCE_FEATURES, day, day).collect()
 
 
