@@ -145,6 +145,28 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
     return tuple(pushed)
 
 
+def draft_features(
+    day: Day, settings: Settings, known_at: datetime, published: pl.DataFrame | None = None
+) -> dict[Table, pl.DataFrame]:
+    """What a build of the day would write into both tables. Nothing is written.
+
+    Args:
+        published: the day's rows of `behavior_events`, where these are a draft, too.
+    """
+    lake = Lake.of(settings)
+    events = _events(lake, day, day)
+    if published is not None:
+        before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
+        events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
+        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
+    found = events.collect()
+    users = found.select("user_id").unique()
+    return {
+        table: _stamped(table, extend(_newest_before(lake, table, users, day), found), known_at).select(table.names)
+        for table, extend in _definitions(lake, settings).items()
+    }
+
+
 class _Restated(BaseModel):
     """One table after its commit: a ledger line for each day asked for, and for each later one restated."""
 
@@ -154,6 +176,13 @@ class _Restated(BaseModel):
     lines: tuple[PartitionRecord, ...]
     rows: int
     later_rows: int
+
+
+def _definitions(lake: Lake, settings: Settings) -> dict[Table, Extend]:
+    return {
+        SEQUENCE_FEATURES: lambda before, events: extend_sequences(before, events, settings.features.sequence_length),
+        INTEREST_WINDOWS: _windows_with(lake.scan(ITEMS).collect(), settings),
+    }
 
 
 def _windows_with(items: pl.DataFrame, settings: Settings) -> Extend:
@@ -201,28 +230,6 @@ def _restate(
         committed=committed,
         lines=tuple(lines),
         rows=sum(by_day.get(day.key, 0) for day in days),
-def draft_features(
-    day: Day, settings: Settings, known_at: datetime, published: pl.DataFrame | None = None
-) -> dict[Table, pl.DataFrame]:
-    """What a build of the day would write into both tables. Nothing is written.
-
-    Args:
-        published: the day's rows of `behavior_events`, where these are a draft, too.
-    """
-    lake = Lake.of(settings)
-    events = _events(lake, day, day)
-    if published is not None:
-        before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
-        events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
-        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
-    found = events.collect()
-    users = found.select("user_id").unique()
-    return {
-        table: _stamped(table, extend(_newest_before(lake, table, users, day), found), known_at).select(table.names)
-        for table, extend in _definitions(lake, settings).items()
-    }
-
-
         later_rows=later.height,
     )
 
@@ -234,13 +241,6 @@ def _later_rows(
     stale: pl.DataFrame,
     first: Day,
     later_days: list[Day],
-def _definitions(lake: Lake, settings: Settings) -> dict[Table, Extend]:
-    return {
-        SEQUENCE_FEATURES: lambda before, events: extend_sequences(before, events, settings.features.sequence_length),
-        INTEREST_WINDOWS: _windows_with(lake.scan(ITEMS).collect(), settings),
-    }
-
-
     extend: Extend,
     known_at: datetime,
 ) -> pl.DataFrame:
