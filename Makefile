@@ -1,5 +1,6 @@
 # make run    the whole job on a sample log        make up / make down    keep the stack running / stop it
 # make test   all tests                            make lint              style and import rules
+# make test-faults   every fault to survive, printed as a table
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run up down test lint setup packages clean
+.PHONY: run up down test test-faults lint setup packages clean
 
 run: $(STAMP)
 	$(BIN)/interest run
@@ -21,6 +22,9 @@ down: $(STAMP)
 test: $(STAMP) packages
 	$(BIN)/ruff check .
 	$(BIN)/pytest
+
+test-faults: $(STAMP) packages
+	$(BIN)/pytest -m fault
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

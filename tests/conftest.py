@@ -228,3 +228,29 @@ def _moved(source: Path, target: Path) -> Settings:
     connection.commit()
     connection.close()
     return Settings.load(home=target)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Tells the table of faults what a test was about."""
+    report = yield
+    if (fault := item.get_closest_marker("fault")) is not None:
+        report.user_properties.append(("fault", fault.args[0]))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The faults that were tried, each with its outcome and how long it took."""
+    rows: dict[str, list] = {}
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports if outcome in ("passed", "failed", "error", "skipped") else ():
+            for fault in [value for name, value in report.user_properties if name == "fault"]:
+                worst = outcome if outcome != "passed" else "survived"
+                said, seconds = rows.get(fault, ("survived", 0.0))
+                took = sum(part.duration for part in reports if part.nodeid == report.nodeid)
+                rows[fault] = (worst if said == "survived" else said, seconds + took)
+    if rows:
+        width = max(map(len, rows))
+        terminalreporter.section("faults")
+        for fault, (outcome, seconds) in rows.items():
+            terminalreporter.write_line(f"{fault:<{width}}  {outcome:<8}  {seconds:6.1f} s")

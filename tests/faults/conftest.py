@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -21,6 +23,7 @@ USERS = [f"u{number}" for number in range(9)]
 KNOWN_AT = datetime(2026, 4, 1, 12, tzinfo=UTC)
 DAY_STEPS = ("publish_events", "build_features", "push_features")
 STEPS = {
+    "prepare": "pipeline.steps.preparation:prepare_stores",
     "publish_events": "pipeline.steps.behavior_logs:publish_events",
     "publish_history": "pipeline.steps.behavior_logs:publish_history",
     "build_features": "pipeline.steps.sequence_features:build_features",
@@ -89,19 +92,13 @@ class World:
     def run(self, step: str, *arguments: object, **more: object) -> Ended:
         return self.processes.at_once(self.asked(step, *arguments, **more))[0]
 
-    def run_day(self, day: Day, **more: object) -> list[Ended]:
-        """What a scheduled run does with a day; stops where a process died."""
-        ended = []
-        for step in DAY_STEPS:
-            ended.append(self.run(step, day, **more))
-            if ended[-1].code:
-                break
-        return ended
+    def asked_days(self, days: Iterable[Day], **more: object) -> dict:
+        """What the scheduled runs of some days do, one after the other, in one process."""
+        first, *others = [self.asked(step, day) for day in days for step in DAY_STEPS]
+        return first | {"then": others} | more
 
-    def run_days(self, days=DAYS) -> None:
-        for day in days:
-            for ended in self.run_day(day):
-                ended.well()
+    def run_days(self, days: Iterable[Day], **more: object) -> Ended:
+        return self.processes.at_once(self.asked_days(days, **more))[0]
 
     def hash(self) -> dict:
         return self.run("state_hash").well()
@@ -123,7 +120,7 @@ def processes():
     with subprocess.Popen([sys.executable, str(script)], **pipes) as server:
         assert server.stdout.readline() == "ready\n"
         yield Processes(server)
-        server.stdin.close()
+        server.kill()
 
 
 def event(day: Day, number: int, **changes: object) -> dict:
@@ -152,37 +149,51 @@ def rows_of(day: Day) -> list[dict]:
     return [*rows, rows[3], event(day, 100, user_id=None), event(day, 101, event_type="unheard")]
 
 
+@dataclass
+class Homes:
+    """One place in which every test finds a home in the state it asks for: nothing in it ever has to be moved."""
+
+    place: Path
+    kept: Path
+    processes: Processes
+
+    def keep(self, name: str) -> None:
+        shutil.copytree(self.place, self.kept / name)
+
+    def put_back(self, name: str) -> World:
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self.kept / name, self.place)
+        return World(Settings.load(home=self.place), self.processes)
+
+
 @pytest.fixture(scope="session")
-def delivered(tmp_path_factory: pytest.TempPathFactory, registry_database: Path) -> Path:
-    """A home whose days are delivered and whose definitions are applied. To be copied."""
-    from pipeline.stores.feature_store import apply_definitions
-    from pipeline.stores.ledger import Ledger
+def homes(tmp_path_factory: pytest.TempPathFactory, registry_database: Path, processes: Processes) -> Homes:
+    """`delivered`: logs have arrived. `two days`: two of them ran. `clean`: all ran once, in order."""
     from pipeline.stores.tables import Lake
 
-    settings = Settings.load(home=tmp_path_factory.mktemp("delivered") / "home")
+    folder = tmp_path_factory.mktemp("faults")
+    settings = Settings.load(home=folder / "home")
     settings.place("mlflow").mkdir(parents=True)
     shutil.copy(registry_database, settings.place("mlflow/mlflow.db"))
-    Ledger(settings.ledger_url).migrate()
+    world = World(settings, processes)
+    world.run("prepare").well()
     items = [(f"i{n}", f"item {n}", [f"c{n % 3}"], FIRST.start) for n in range(12)]
-    Lake.of(settings).overwrite(ITEMS, pl.DataFrame(items, ITEMS.schema, orient="row"))
+    Lake(settings.lake_url).overwrite(ITEMS, pl.DataFrame(items, ITEMS.schema, orient="row"))
     for day in DAYS:
         deliver(settings, day, rows_of(day))
-    apply_definitions(settings)
-    return settings.home
+    homes = Homes(settings.home, folder / "kept", processes)
+    homes.keep("delivered")
+    world.run_days(DAYS[:2]).well()
+    homes.keep("two days")
+    world.run_days(DAYS[2:]).well()
+    homes.keep("clean")
+    return homes
 
 
-@pytest.fixture
-def new_world(delivered: Path, processes: Processes, tmp_path: Path):
-    """Makes worlds in which nothing has been published; their online stores are their own."""
-
-    def new(name: str, source: Path = delivered) -> World:
-        home = tmp_path / name / "home"
-        shutil.copytree(source, home)
-        world = World(Settings.load(home=home), processes)
-        world.run("apply_definitions").well()
-        return world
-
-    return new
+@pytest.fixture(scope="session")
+def clean(homes: Homes) -> dict:
+    """The state hash of the home in which nothing went wrong."""
+    return homes.put_back("clean").hash()
 
 
 @pytest.fixture(scope="session")
@@ -192,22 +203,24 @@ def days() -> list[Day]:
 
 
 @pytest.fixture
-def world(new_world) -> World:
-    return new_world("world")
+def world(homes: Homes, clean: dict) -> World:
+    """Two of four days have run."""
+    return homes.put_back("two days")
 
 
-@pytest.fixture(scope="session")
-def clean_home(delivered: Path, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Where every day ran once, in order, and nothing went wrong."""
-    home = tmp_path_factory.mktemp("clean") / "home"
-    shutil.copytree(delivered, home)
-    clean = World(Settings.load(home=home), processes)
-    clean.run("apply_definitions").well()
-    clean.run_days()
-    return clean
+@pytest.fixture
+def new_world(homes: Homes, clean: dict) -> World:
+    """Nothing has been published."""
+    return homes.put_back("delivered")
 
 
-@pytest.fixture(scope="session")
-def clean(clean_home: World) -> dict:
-    """Its state hash."""
-    return clean_home.hash()
+@pytest.fixture
+def clean_world(homes: Homes, clean: dict) -> World:
+    """All days have run."""
+    return homes.put_back("clean")
+
+
+@pytest.fixture
+def collector():
+    """Makes events and landing files: `collector.event(day, number, **changes)`, `collector.deliver(...)`."""
+    return SimpleNamespace(event=event, deliver=deliver, rows_of=rows_of, users=USERS)

@@ -1,5 +1,6 @@
 """
 Runs steps in processes of their own, so that they can die. Started as a script; asked by lines of JSON.
+A step may name others that follow it in the same process (`then`).
 
 The libraries are loaded once and every step is run in a fork, as the embedded scheduler does it. A line holds the steps
 that run at the same time: [{"home": ..., "fault": ..., "step": "pipeline.steps.x:function", "arguments": [...]}]
@@ -30,18 +31,23 @@ def run(asked: dict, answer: Path) -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Writing more then fails, as on a full disk.
             resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], resource.RLIM_INFINITY))
         settings = Settings.load(home=Path(asked["home"]), fault=asked.get("fault"), **asked.get("settings", {}))
-        module, name = asked["step"].split(":")
-        step = getattr(importlib.import_module(module), name)
-        given = {"settings": settings, "known_at": datetime.fromisoformat(asked["known_at"])}
-        free = [parameter for parameter in inspect.signature(step).parameters if parameter not in given]
-        given = {name: given[name] for name in inspect.signature(step).parameters if name in given}
-        told = step(**dict(zip(free, map(read, asked["arguments"]), strict=False)), **given)
+        for part in (asked, *asked.get("then", ())):
+            told = call(part["step"], part["arguments"], settings, datetime.fromisoformat(part["known_at"]))
         answer.write_text(json.dumps({"told": plain(told)}))
     except BaseException as error:
         traceback.print_exc()
         answer.write_text(json.dumps({"error": type(error).__name__, "says": str(error)}))
         os._exit(1)
     os._exit(0)
+
+
+def call(step: str, arguments: list, settings: Settings, known_at: datetime) -> object:
+    module, name = step.split(":")
+    function = getattr(importlib.import_module(module), name)
+    parameters = inspect.signature(function).parameters
+    given = {name: value for name, value in {"settings": settings, "known_at": known_at}.items() if name in parameters}
+    free = [parameter for parameter in parameters if parameter not in given]
+    return function(**dict(zip(free, map(read, arguments), strict=False)), **given)
 
 
 def plain(told: object) -> object:

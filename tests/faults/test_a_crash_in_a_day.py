@@ -27,15 +27,11 @@ def rows(crashes: dict, *marks):
 
 @pytest.mark.parametrize(("step", "fault"), [*rows(QUICK), *rows(LONG, pytest.mark.faults_long)])
 def test_what_is_run_again_ends_as_if_nothing_had_happened(world, clean, days, step, fault):
-    world.run_days(days[:2])
     for name in STEPS[: STEPS.index(step)]:
         world.run(name, days[2]).well()
-    before = world.hash()
 
     ended = world.run(step, days[2], fault=fault)
 
     assert ended.code == (1 if ":raise" in fault else -signal.SIGKILL)
-    if ":kill:1" in fault and "before" in fault:
-        assert world.hash() == before, "nothing had been written"
-    world.run_days(days[2:])
+    world.run_days(days[2:]).well()
     world.must_be(clean)
