@@ -32,6 +32,7 @@ POINTS = {
     "promote.before_status": "the reasons of a decision are written; the decision is not",
     "promote.before_alias": "a version is promoted; the alias points to the one before",
     "promote.before_ledger": "the alias has moved; the ledger does not know",
+    "backfill.after_partition": "a day of a backfill is written; its record does not say so",
     "erase.before_place": "an erasure has noted what it will remove from a place, and has not begun",
     "erase.after_place": "a place is emptied; the receipt does not say so",
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.stack.restate import Progress
     from pipeline.stack.timings import Timings
+    from pipeline.steps.backtests import Backtested
     from pipeline.steps.history import RestatedHistory
 
 First = Annotated[str, typer.Option("--from", metavar="DAY", help="First UTC day, YYYY-MM-DD.")]
@@ -28,6 +29,10 @@ Accept = Annotated[
 WithoutAirflow = Annotated[
     bool, typer.Option("--without-airflow", help="Write the days here, one after another, and only what is planned.")
 ]
+TrainAsOf = Annotated[
+    str | None,
+    typer.Option("--train-as-of", metavar="DAY", help="Also train both models as of this UTC day, to look back."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -42,11 +47,15 @@ def backfill(
         bool, typer.Option("--in-one-pass", help="Publish and build the days here, in one pass, without Airflow.")
     ] = False,
 ) -> None:
-    """Restate a range of days: publish them, build features, embed users, recommend, and train once a week.
+    """Bring in everything that has landed; with --from and --to, run a planned backfill of a range of days.
 
-    Without --from and --to it takes everything that `interest load` has landed: the last whole week and what follows
-    goes through Airflow, run by run; the past before it is published and built in one pass, without models, which is
-    what `interest train` needs to learn from. Airflow is started for the time, unless `interest up` has done it.
+    Without --from and --to: the last whole week and what follows goes through Airflow as scheduled runs would, run by
+    run, pushed online, and trained once a week; the past before it is published and built in one pass, without
+    models, which is what `interest train` needs to learn from. Airflow is started for the time, unless `interest up`
+    has done it.
+
+    With them it is `interest backfill run`, which pushes and trains nothing; `interest backfill plan` says what it
+    would do.
 
     Your own log: interest load ..., then interest backfill, then interest train, then interest recommend.
 
@@ -66,10 +75,11 @@ def backfill(
     settings = settings_of(ctx)
     if (first is None) != (last is None):
         raise BadPartition("--from and --to belong together. Give both, or neither for everything that has landed.")
+    if first is not None and not in_one_pass:
+        return run(ctx, first, last, again=again)
     if first is not None:
-        days = (Day.parse(first), Day.parse(last))
-        list(days_between(*days))
-        past, recent = (days, None) if in_one_pass else (None, days)
+        past, recent = (Day.parse(first), Day.parse(last)), None
+        list(days_between(*past))
     else:
         plan = plan_history(settings)
         past = tuple(map(Day.parse, plan.past)) if plan.past else None
@@ -80,7 +90,7 @@ def backfill(
     failed: dict[str, str] = {}
     with Timings(settings) as timings:
         if past:
-            history = restate_history(*past, settings, utc_now())
+            history = restate_history(*past, settings, utc_now(), push=first is None)
             show_history(history)
             failed = history.events.failed
         if recent:
@@ -90,6 +100,7 @@ def backfill(
         key, why = next(iter(failed.items()))
         raise ContractViolation(f"{len(failed)} days were not published, the others were. {key}: {why}")
     console.print("Next: interest train; what there is: interest status")
+    return None
 
 
 def through_airflow(
@@ -165,6 +176,7 @@ def plan(
     last: Last,
     reason: Reason = "",
     tables: Tables = None,
+    train_as_of: TrainAsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what a backfill would write and why, how much, and how long it would take. Touches nothing.
@@ -183,7 +195,8 @@ def plan(
     from pipeline.steps.backfill_plan import plan_backfill
 
     settings = settings_of(ctx)
-    made = plan_backfill(Day.parse(first), Day.parse(last), settings, tables or (), reason)
+    as_of = Day.parse(train_as_of) if train_as_of else None
+    made = plan_backfill(Day.parse(first), Day.parse(last), settings, tables or (), reason, train_as_of=as_of)
     if as_json:
         print_json(made)
     else:
@@ -199,21 +212,23 @@ def run(
     again: Again = False,
     accept: Accept = False,
     without_airflow: WithoutAirflow = False,
+    train_as_of: TrainAsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Execute a plan: try one partition and compare it with what stands, then write it, then the rest.
 
     The rest goes through Airflow's own backfill, unless --without-airflow or --tables is given. Nothing is pushed
-    online and no model is trained. Safe to repeat: a second run finds nothing to do, and after a crash the same
-    command goes on at the day where it stopped.
+    online. No model is trained, but with --train-as-of, as a backtest that can never serve. Safe to repeat: a second
+    run finds nothing to do, and after a crash the same command goes on at the day where it stopped.
 
     Example: interest backfill run --from 2026-03-02 --to 2026-03-08
 
     Example: interest backfill run --from 2026-03-02 --to 2026-03-08 --accept --without-airflow
     """
-    from pipeline.cli.backfill_words import show_backfilled, show_plan
+    from pipeline.cli.backfill_words import show_backfilled, show_backtested, show_plan
     from pipeline.cli.edge import print_json, settings_of
     from pipeline.cli.planned_days import planned_through_airflow
+    from pipeline.observability import facts_of
     from pipeline.partitions import Day, days_between, utc_now
     from pipeline.steps.backfill import run_backfill
     from pipeline.steps.backfill_plan import plan_backfill
@@ -221,17 +236,28 @@ def run(
 
     settings = settings_of(ctx)
     days = Day.parse(first), Day.parse(last)
+    as_of = Day.parse(train_as_of) if train_as_of else None
     list(days_between(*days))
     prepare_stores(settings)
-    made = plan_backfill(*days, settings, tables or (), reason, again)
+    made = plan_backfill(*days, settings, tables or (), reason, again, as_of)
     if not as_json:
         show_plan(made)
     execute = None if without_airflow or tables else planned_through_airflow(settings)
     done = run_backfill(made, settings, utc_now(), execute, accept)
-    if as_json:
-        print_json(done)
-    else:
+    if not as_json:
         show_backfilled(done)
+    trained = _trained(as_of, settings) if as_of else None
+    if as_json:
+        print_json({"backfill": facts_of(done), "backtests": facts_of(trained) if trained else None})
+    elif trained:
+        show_backtested(trained)
+
+
+def _trained(as_of: Day, settings: Settings) -> Backtested:
+    from pipeline.partitions import utc_now
+    from pipeline.steps.backtests import train_backtests
+
+    return train_backtests(as_of, settings, utc_now())
 
 
 SUBCOMMANDS = {"plan": plan, "run": run}

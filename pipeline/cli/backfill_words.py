@@ -9,6 +9,7 @@ from pipeline.cli.edge import console, escaped
 if TYPE_CHECKING:
     from pipeline.backfill.plan import Plan
     from pipeline.steps.backfill import Backfilled
+    from pipeline.steps.backtests import Backtested
 
 DAYS_SHOWN = 4
 
@@ -61,3 +62,12 @@ def show_backfilled(done: Backfilled) -> None:
     for view in done.parity:
         console.print(f"  served {escaped(view)}")
     console.print("To serve what is newest: interest online publish")
+
+
+def show_backtested(done: Backtested) -> None:
+    """The versions that were trained to look back."""
+    for version in done.trained:
+        there = " was there before" if version.was_registered else ""
+        console.print(f"backtest {version.model} version {version.version}{there}, as of {done.as_of}: it never serves")
+    for reason in done.left_out:
+        console.print(f"  left out {escaped(reason)}")

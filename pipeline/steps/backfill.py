@@ -81,7 +81,6 @@ def run_backfill(
             canary = _canary_of(plan)
             differences = try_day(Day.parse(canary), plan.of_day(canary), settings, known_at)
             _must_be_alike(differences, settings, accept)
-            reach("backfill.before_record")
             record = backfills.write(_record_of(plan, canary, differences, accept, known_at))
         keeper = _Keeper(backfills, record)
         for days in _in_order(record):

@@ -29,12 +29,19 @@ from pipeline.stores.model_versions import Version
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 
+MODELS = ("interest_evolution", "collaborative_filter")
 CHAIN = tuple(DEFINITIONS)
 """The tables that a backfill writes, in the order in which a day is made."""
 
 
 def plan_backfill(
-    first: Day, last: Day, settings: Settings, tables: Sequence[str] = (), reason: str = "", again: bool = False
+    first: Day,
+    last: Day,
+    settings: Settings,
+    tables: Sequence[str] = (),
+    reason: str = "",
+    again: bool = False,
+    train_as_of: Day | None = None,
 ) -> Plan:
     """Which partitions of a range a backfill would write, and why. Nothing is touched.
 
@@ -78,6 +85,7 @@ def plan_backfill(
         later_days=recipes.days_after(last) if planned else 0,
         expected_rows=expected_rows(planned),
         expected_seconds=expected_seconds(planned, PastRuns(past.seconds())) if planned else 0.0,
+        models_retrained=tuple(f"{name} as of {train_as_of}, as a backtest" for name in MODELS if train_as_of),
     )
 
 

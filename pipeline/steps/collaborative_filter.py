@@ -27,6 +27,7 @@ from pipeline.serving.registered_model import example_histories, example_rows
 from pipeline.serving.releases import load_interest, load_release
 from pipeline.settings import Settings
 from pipeline.steps.model_runs import (
+    BACKTEST_KEY,
     CHAMPION,
     GateOutcome,
     RunFolder,
@@ -49,17 +50,20 @@ EARLIER_DAYS = 90
 log = get_logger(__name__)
 
 
-def train_collaborative_filter(as_of: datetime, settings: Settings, known_at: datetime) -> TrainedVersion:
+def train_collaborative_filter(
+    as_of: datetime, settings: Settings, known_at: datetime, backtest: bool = False
+) -> TrainedVersion:
     """Train, measure and register the version of a cutoff. Twice is the same as once.
 
     Args:
         as_of: the first moment that is no longer in the data, for example the end of a week.
+        backtest: whether it is trained to look back: under a run key of its own, and never to serve.
 
     Raises:
         BadPartition: no event lies before the validation window.
         NoInterestModel: no interest model with a cutoff up to `as_of` was promoted.
     """
-    run_key = run_key_of(MODEL, as_of)
+    run_key = run_key_of(MODEL, as_of) + (BACKTEST_KEY if backtest else "")
     registry, run = Registry(settings), RunFolder.of(settings, run_key)
     if (standing := registry.find(MODEL, run_key)) is not None:
         return TrainedVersion.of(standing, read_evaluation(registry, run, standing), was_registered=True)
@@ -87,7 +91,7 @@ def train_collaborative_filter(as_of: datetime, settings: Settings, known_at: da
         params=asdict(release.filter.config)
         | {"interest_scale": release.filter.interest_scale}
         | {f"weight/{name}": weight for name, weight in release.hybrid.weights.items()},
-        lineage=lineage_of(data, settings) | {"interest_version": str(bound.number)},
+        lineage=lineage_of(data, settings, backtest) | {"interest_version": str(bound.number)},
     )
     trained = TrainedVersion.of(version, evaluation, was_registered=False)
     log.info("collaborative filter registered", **trained.model_dump(mode="json"))

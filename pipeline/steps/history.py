@@ -48,8 +48,10 @@ def plan_history(settings: Settings) -> HistoryPlan:
     return HistoryPlan(past=past, recent=(start.key, last.key))
 
 
-def restate_history(first: Day, last: Day, settings: Settings, known_at: datetime) -> RestatedHistory:
-    """Publish, build and push a range. Twice is the same as once; a day that fails is named and left as it was.
+def restate_history(
+    first: Day, last: Day, settings: Settings, known_at: datetime, push: bool = True
+) -> RestatedHistory:
+    """Publish, build and, with `push`, push a range. Twice is as once; a day that fails is named and left as it was.
 
     Raises:
         LogsMissing: no event could be published. Worth a retry.
@@ -57,4 +59,5 @@ def restate_history(first: Day, last: Day, settings: Settings, known_at: datetim
     """
     events = publish_history(first, last, settings, known_at)
     features = build_history(first, last, settings, known_at)
-    return RestatedHistory(events=events, features=features, pushed=push_features(first, settings, last))
+    pushed = push_features(first, settings, last) if push else ()
+    return RestatedHistory(events=events, features=features, pushed=pushed)

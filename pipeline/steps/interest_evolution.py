@@ -21,6 +21,7 @@ from pipeline.serving.registered_model import example_rows
 from pipeline.serving.releases import load_interest
 from pipeline.settings import Settings
 from pipeline.steps.model_runs import (
+    BACKTEST_KEY,
     CHAMPION,
     GateOutcome,
     RunFolder,
@@ -42,17 +43,20 @@ MODEL = "interest_evolution"
 log = get_logger(__name__)
 
 
-def train_interest_model(as_of: datetime, settings: Settings, known_at: datetime) -> TrainedVersion:
+def train_interest_model(
+    as_of: datetime, settings: Settings, known_at: datetime, backtest: bool = False
+) -> TrainedVersion:
     """Train, measure and register the version of a cutoff. Twice is the same as once; a crash loses one epoch.
 
     Args:
         as_of: the first moment that is no longer in the data, for example the end of a week.
+        backtest: whether it is trained to look back: under a run key of its own, and never to serve.
 
     Raises:
         BadPartition: no event lies before the validation window.
         FloatingPointError: the loss is not finite.
     """
-    run_key = run_key_of(MODEL, as_of)
+    run_key = run_key_of(MODEL, as_of) + (BACKTEST_KEY if backtest else "")
     registry, run = Registry(settings), RunFolder.of(settings, run_key)
     if (standing := registry.find(MODEL, run_key)) is not None:
         return TrainedVersion.of(standing, read_evaluation(registry, run, standing), was_registered=True)
@@ -72,7 +76,7 @@ def train_interest_model(as_of: datetime, settings: Settings, known_at: datetime
         example=example_rows(data.split.known(data.histories), data.catalogue),
         space_id=model.config.space_id,
         params={name: value for name, value in model.config.to_diff_dict().items() if isinstance(value, int | float)},
-        lineage=lineage_of(data, settings) | {"text_space_id": model.config.text_space_id},
+        lineage=lineage_of(data, settings, backtest) | {"text_space_id": model.config.text_space_id},
     )
     trained = TrainedVersion.of(version, evaluation, was_registered=False)
     log.info("interest model registered", **trained.model_dump(mode="json"))

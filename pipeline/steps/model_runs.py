@@ -28,10 +28,12 @@ from pipeline.observability import get_logger
 from pipeline.serving.registered_model import LOADER, check_in_fresh_process, save_example
 from pipeline.settings import Settings
 from pipeline.steps.training_data import TrainingData
-from pipeline.stores.model_versions import Card, Version
+from pipeline.stores.model_versions import BACKTEST, Card, Version
 from pipeline.stores.registry import Registry
 
 FEATURE_SERVICE = "training_v1"
+BACKTEST_KEY = ".backtest"
+"""The end of the run key of a version that was trained to look back."""
 CHAMPION = "champion"
 """The champion's name in a comparison."""
 
@@ -171,9 +173,10 @@ def register_run(
     return registry.register(model, run_key, run.model, card)
 
 
-def lineage_of(data: TrainingData, settings: Settings) -> dict[str, str]:
-    """From what a version was made, as tags."""
+def lineage_of(data: TrainingData, settings: Settings, backtest: bool = False) -> dict[str, str]:
+    """From what a version was made, as tags; the registry never lets one with BACKTEST serve."""
     found = {f"delta.{table}": str(version) for table, version in data.versions.items()}
+    found |= {BACKTEST: "true"} if backtest else {}
     found |= {"feature_service": FEATURE_SERVICE, "seed": str(settings.training.seed)}
     if revision := git_revision():
         found["git_revision"] = revision

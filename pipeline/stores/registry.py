@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from pipeline.errors import EngineFailure, NotFound, UnsafeModel
+from pipeline.errors import EngineFailure, NotFound, UnsafeModel, UserMistake
 from pipeline.faults import reach
 from pipeline.settings import Settings, keep_libraries_quiet
 from pipeline.stores.ledger import Ledger, Promotion
 from pipeline.stores.model_files import check_files, write_manifest
 from pipeline.stores.model_logging import WEIGHTS, log_model
-from pipeline.stores.model_versions import Card, Dataset, Status, Version, tags_of, version_of
+from pipeline.stores.model_versions import BACKTEST, Card, Dataset, Status, Version, tags_of, version_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -138,7 +138,8 @@ class Registry:
             )
         version = self._settle(model, run_key, int(created.version))
         reach("register.before_alias")
-        self._move(CHALLENGER, version)
+        if BACKTEST not in version.tags:
+            self._move(CHALLENGER, version)
         return version
 
     def fetch(self, version: Version) -> Path:
@@ -218,7 +219,16 @@ class Registry:
                 return sorted(found)
 
     def promote(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
-        """Let a version serve from its cutoff on. The champion alias follows only to a newer cutoff."""
+        """Let a version serve from its cutoff on. The champion alias follows only to a newer cutoff.
+
+        Raises:
+            UserMistake: the version was trained to look back, and can never serve.
+        """
+        if BACKTEST in self.version(version.model, version.number).tags:
+            raise UserMistake(
+                f"{version.name} is a backtest: it was trained to look back, and can never serve. Nothing has changed. "
+                "Train the day anew with `interest train --as-of DAY`; the gate decides on that version."
+            )
         return self._decide(version, "promoted", reasons, decided_by, known_at)
 
     def hold(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
