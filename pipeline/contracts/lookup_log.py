@@ -15,9 +15,9 @@ LOOKUP_LOG = Table(
     columns=(
         Column("lookup_id", pl.String(), "names the look-up"),
         Column("user_id", pl.String(), "who was looked up"),
-        Column("service", pl.String(), "the feature service that was asked"),
+        Column("service", pl.String(), "the feature service that was asked; empty where features were named"),
         Column("view", pl.String(), "the feature view that answered"),
-        Column("features", pl.List(pl.String()), "the features of the view that the service holds"),
+        Column("features", pl.List(pl.String()), "the features of the view that were asked for"),
         Column("served_at", UTC_TIME, "event time of the row that was served", required=False,
                when_null="nothing was served"),
         Column("served", pl.String(), "the values that were served, as a JSON object", required=False,
@@ -34,7 +34,7 @@ LOOKUP_PARITY = Table(
     owner="ml-platform@example.com",
     freshness="",
     columns=(
-        Column("service", pl.String(), "the feature service that was asked"),
+        Column("service", pl.String(), "the feature service that was asked; empty where features were named"),
         Column("view", pl.String(), "the feature view that answered"),
         Column("sampled", pl.Int64(), "logged answers of the day", minimum=0),
         *(column for column in ONLINE_PARITY.columns if column.name not in ("view", "sampled")),

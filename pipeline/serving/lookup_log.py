@@ -59,11 +59,8 @@ class LookupLog:
             user_id: as it is at rest.
             views: by view, the features that were asked for, the event time (None: nothing served), and the values.
         """
-        wanted = self.settings.lookups
-        if not wanted.log:
-            return
-        name = hashlib.blake2b(f"{user_id}\0{service}\0{now.isoformat()}".encode(), digest_size=12).hexdigest()
-        if int(name[:8], 16) >= wanted.fraction * 2**32:
+        name = self.name_of(user_id, service, now)
+        if name is None:
             return
         rows = [
             {
@@ -88,6 +85,14 @@ class LookupLog:
                 self._writer = threading.Thread(target=self._write_now_and_then, name="lookup-log", daemon=True)
                 self._writer.start()
                 atexit.register(self.flush)
+
+    def name_of(self, user_id: str, service: str, now: datetime) -> str | None:
+        """The id under which this look-up is kept; None where it is not."""
+        wanted = self.settings.lookups
+        if not wanted.log:
+            return None
+        name = hashlib.blake2b(f"{user_id}\0{service}\0{now.isoformat()}".encode(), digest_size=12).hexdigest()
+        return name if int(name[:8], 16) < wanted.fraction * 2**32 else None
 
     def flush(self) -> int:
         """Write what waits; how many rows were written."""

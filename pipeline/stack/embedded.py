@@ -135,9 +135,11 @@ def _servers(settings: Settings) -> list[Server]:
     mlflow += ["--port", str(settings.ports.mlflow), "--workers", "1"]
     mlflow += ["--backend-store-uri", settings.mlflow_uri, "--default-artifact-root", settings.artifacts_url]
     host, ports = settings.airflow.host, settings.ports
+    keeping = [sys.executable, "-m", "pipeline.cli.feature_server"]
+    feast = keeping if settings.lookups.log else serve_command(settings)
     return [
         Server(Service("mlflow", mlflow), host, ports.mlflow, "ports.mlflow"),
-        Server(Service("feast", serve_command(settings)), host, ports.feast, "ports.feast"),
+        Server(Service("feast", feast), host, ports.feast, "ports.feast"),
         Server(Service("feast-ui", ui_command(settings)), host, ports.feast_ui, "ports.feast_ui"),
         catalog_server(settings),
     ]

@@ -14,14 +14,14 @@ import json
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import ONLINE_PARITY, TABLES, Table
+from pipeline.contracts import LOOKUP_LOG, LOOKUP_PARITY, ONLINE_PARITY, TABLES, Table
 from pipeline.contracts.content import content_hash
 from pipeline.settings import Settings
 from pipeline.stores.registered import Registered, registered_versions
 from pipeline.stores.tables import Lake, newest_versions
 
 MODELS = ("interest_evolution", "collaborative_filter")
-OBSERVATIONS = (ONLINE_PARITY.name,)
+OBSERVATIONS = (ONLINE_PARITY.name, LOOKUP_LOG.name, LOOKUP_PARITY.name)
 """Tables that say what somebody saw at some time; they are no part of the state that was seen."""
 CLOCKS = {"created", "known_at", "ingested_at"}
 FILES = {"source_file", "source_row"}
