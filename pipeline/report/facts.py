@@ -82,6 +82,24 @@ class TableFreshness:
 
 
 @dataclass(frozen=True)
+class ServedParity:
+    """How what one view serves compared with its table on a day."""
+
+    view: str
+    compared: str
+    """What was compared: a sample of what is served, or the look-ups of a service."""
+    day: Day
+    sampled: int
+    equal: int
+    mismatched: int
+    missing: int
+    extra: int
+    columns: tuple[str, ...] = ()
+    edit_distance: float | None = None
+    cosine: float | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """Every fact on the page. `known_at` is the time at which they were collected."""
 
@@ -92,4 +110,5 @@ class Report:
     movers: Sequence[Mover] = ()
     models: Sequence[ModelReport] = ()
     freshness: Sequence[TableFreshness] = ()
+    parity: Sequence[ServedParity] = ()
     lineage: Sequence[tuple[str, str]] = ()

@@ -20,7 +20,8 @@ class Claim:
 def totals(days: Sequence[DayQuality]) -> dict[str, int]:
     """The sums over all days, and how many days there are."""
     sums = {
-        name: sum(getattr(day, name) for day in days) for name in ("rows_in", "published", "quarantined", "duplicates")
+        name: sum(getattr(day, name) for day in days)
+        for name in ("rows_in", "published", "quarantined", "duplicates", "late")
     }
     return sums | {
         "days": len(days),
@@ -47,7 +48,11 @@ def claims(report: Report) -> list[Claim]:
     if unbalanced:
         lines.append(Claim("bad", f"Rows are missing on {', '.join(unbalanced)}: rows in are not the sum of the rest."))
     elif report.days:
-        lines.append(Claim("good", "Every row is accounted for: rows in = published + quarantined + duplicates."))
+        summands = "published + quarantined + duplicates" + (" + late" if found["late"] else "")
+        lines.append(Claim("good", f"Every row is accounted for: rows in = {summands}."))
+    if found["late"]:
+        days = ", ".join(f"{day.day.key} ({day.late:,})" for day in report.days if day.late)
+        lines.append(Claim("warn", f"{found['late']:,} rows came too late and wait in late_events: {days}."))
     if found["warned"]:
         lines.append(Claim("warn", f"{found['warned']} of {found['days']} days passed with a warning."))
     for model in report.models:
@@ -56,7 +61,7 @@ def claims(report: Report) -> list[Claim]:
             lines.append(Claim(tone, f"{model.model} version {model.version} was {model.decision.replace('_', ' ')}."))
     if not report.models:
         lines.append(Claim("plain", "No model has been evaluated yet."))
-    return lines + _claims_of_freshness(report)
+    return lines + _claims_of_freshness(report) + _claims_of_parity(report)
 
 
 def _claims_of_freshness(report: Report) -> list[Claim]:
@@ -70,6 +75,14 @@ def _claims_of_freshness(report: Report) -> list[Claim]:
         oldest = max(table.age_hours or 0.0 for table in report.freshness if table.state == "level")
         lines.append(Claim("plain", f"The log itself ended {age(oldest)} before this report."))
     return lines
+
+
+def _claims_of_parity(report: Report) -> list[Claim]:
+    if not report.parity:
+        return []
+    if differing := sorted({view.view for view in report.parity if view.equal < view.sampled}):
+        return [Claim("warn", f"Served values differ from the tables: {', '.join(differing)}.")]
+    return [Claim("good", f"All {sum(view.sampled for view in report.parity):,} compared rows are served as written.")]
 
 
 def age_state(age_hours: float, promise: str, days_behind: int) -> str:

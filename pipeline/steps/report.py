@@ -20,6 +20,8 @@ from pipeline.contracts import (
     INTEREST_WINDOWS,
     ITEMS,
     LONG_TERM_INTEREST,
+    LOOKUP_PARITY,
+    ONLINE_PARITY,
     QUARANTINED_EVENTS,
     RECOMMENDATIONS,
     SEQUENCE_FEATURES,
@@ -29,7 +31,7 @@ from pipeline.contracts import (
 from pipeline.errors import UnreadableFile
 from pipeline.partitions import Day
 from pipeline.report.evaluations import model_report
-from pipeline.report.facts import DayQuality, ModelReport, Report, TableFreshness
+from pipeline.report.facts import DayQuality, ModelReport, Report, ServedParity, TableFreshness
 from pipeline.report.migration import Mix, Mover, most_moved, population_mix
 from pipeline.report.page import render
 from pipeline.report.summary import age_state
@@ -97,6 +99,7 @@ def collect_facts(settings: Settings, known_at: datetime) -> Report:
         movers=_movers(lake, mix),
         models=list(_models(settings, promotions)),
         freshness=_freshness(lake, known_at),
+        parity=list(_parity(lake)),
         lineage=list(_lineage(lake, promotions)),
     )
 
@@ -198,6 +201,22 @@ def _freshness(lake: Lake, known_at: datetime) -> list[TableFreshness]:
         state = age_state(hours, table.freshness, behind)
         found.append(TableFreshness(table.name, days[-1], table.freshness, state, hours, behind, len(days)))
     return found
+
+
+def _parity(lake: Lake) -> Iterator[ServedParity]:
+    """The newest day of the daily comparison, and of the replayed look-ups."""
+    for table in (ONLINE_PARITY, LOOKUP_PARITY):
+        for day in lake.days(table)[-1:]:
+            for row in lake.read(table, day).iter_rows(named=True):
+                yield ServedParity(
+                    view=row["view"],
+                    compared=f"look-ups of {row['service'] or 'named features'}" if "service" in row else "a sample",
+                    day=day,
+                    **{name: row[name] for name in ("sampled", "equal", "mismatched", "missing", "extra")},
+                    columns=tuple(row["mismatched_columns"]),
+                    edit_distance=row["largest_edit_distance"],
+                    cosine=row["least_cosine"],
+                )
 
 
 def _lineage(lake: Lake, promotions: list[Promotion]) -> Iterator[tuple[str, str]]:

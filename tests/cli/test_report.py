@@ -3,12 +3,16 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from pipeline.contracts import ONLINE_PARITY
 from pipeline.errors import UnreadableFile
+from pipeline.partitions import Day
 from pipeline.steps.report import write_report
 
 KNOWN_AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
+LAST = Day.parse("2026-03-01")
 
 
 def evaluated(run_key: str, settings) -> Path:
@@ -84,6 +88,20 @@ def test_the_facts_on_the_page_are_those_of_the_home(filled, settings):
     assert "No model yet" in page
     assert "80 % of the mix moved" in page
     assert "Not built yet: sequence_features, long_term_interest, recommendations." in page
+
+
+def test_the_newest_comparison_of_what_is_served_is_on_the_page(filled, settings):
+    counts = {"sampled": 5, "equal": 4, "mismatched": 1, "missing": 0, "extra": 0}
+    facts = {"mismatched_columns": ["vector"], "largest_edit_distance": None, "least_cosine": 0.5, "created": KNOWN_AT}
+    row = {"view": "long_term_interest", **counts, **facts}
+    for day, cosine in ((LAST.plus(-1), 0.5), (LAST, 0.125)):
+        rows = [row | {"event_timestamp": day.as_of, "least_cosine": cosine}]
+        filled.replace(ONLINE_PARITY, day, pl.DataFrame(rows, schema=ONLINE_PARITY.schema))
+
+    page = Path(write_report(settings, KNOWN_AT).path).read_text()
+
+    assert ">0.1250<" in page and ">0.5000<" not in page
+    assert "Served values differ from the tables: long_term_interest." in page
 
 
 def test_an_empty_home_gets_a_page_too(interest, settings):

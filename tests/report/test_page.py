@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipeline.report.facts import DayQuality, Report
+from pipeline.report.facts import DayQuality, Report, ServedParity
 from pipeline.report.page import render
 from pipeline.report.summary import age_state, claims
 
@@ -143,3 +143,16 @@ def test_a_version_that_was_decided_on_without_a_comparison_is_shown(report):
 
     assert "No comparison has been recorded for this version." in page
     assert "no comparison recorded" in page
+
+
+def test_what_is_served_stands_beside_what_was_written(report):
+    one = ServedParity("sequence_features", "a sample", report.days[0].day, 200, 198, 1, 1, 0, ("item_ids",), 0.25)
+    other = ServedParity("<b>", "look-ups of ranking_v1", report.days[0].day, 9, 9, 0, 0, 0)
+    differing = dataclasses.replace(report, parity=[one, other])
+
+    page = render(differing)
+
+    Outline(page)
+    assert "Served values differ from the tables: sequence_features." in page
+    assert ">0.25<" in page and "look-ups of ranking_v1" in page and "&lt;b&gt;" in page
+    assert "All 9 compared rows are served as written." in render(dataclasses.replace(report, parity=[other]))
