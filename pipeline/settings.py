@@ -98,6 +98,9 @@ class Quality(Group):
     least_events: int = Field(
         default=50, ge=1, description="Events of a day below which its volume and category mix are not judged."
     )
+    most_events_of_a_user: int = Field(
+        default=10_000, ge=1, description="Events of one user on one day above which the day is flagged."
+    )
     expected_empty_days: tuple[str, ...] = Field(
         default=(), description="Days (YYYY-MM-DD) or weekdays (`saturday`) that may have no event at all."
     )
@@ -110,6 +113,14 @@ class Features(Group):
     """Sequence features and interest windows."""
 
     sequence_length: int = Field(default=200, ge=1, le=5000, description="Events kept of each user.")
+    engine: Literal["polars", "spark"] = Field(
+        default="polars", description="What builds more days than one: this machine, or Spark where it outgrows it."
+    )
+    memory_budget_mb: float = Field(
+        default=4_000.0, ge=50, description="Above this a range of days is built in buckets of users, on disk between."
+    )
+    spark_master: str = Field(default="local[2]", description="Spark's master, where the engine is Spark.")
+    spark_buckets: int = Field(default=16, ge=1, description="Buckets of users that Spark works on.")
 
 
 class Text(Group):
@@ -179,6 +190,16 @@ class Recommending(Group):
 
     depth: int = Field(default=100, ge=1, le=1000, description="Items for each user.")
     include_seen: bool = Field(default=False, description="Whether an item may be recommended again.")
+
+
+class Spaces(Group):
+    """Which embedding spaces are read. A new interest model is a new space."""
+
+    still_read: tuple[str, ...] = Field(
+        default=(),
+        description="Space ids that consumers read. Where the space before the present one is among them, "
+        "`long_term_interest_mapped` is written and served; declare an id when you begin to read it.",
+    )
 
 
 class Online(Group):
@@ -328,6 +349,7 @@ class Settings(BaseSettings):
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
     recommending: Recommending = Recommending()
+    spaces: Spaces = Spaces()
     online: Online = Online()
     parity: Parity = Parity()
     backfill: Backfill = Backfill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -34,12 +34,27 @@ def lines_of(
         rows: everything that the days and the later ones hold now, with the partition column.
         events: those of `days`.
     """
-    upstream = upstream_contents(ledger, table)
     heights = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
     by_day = dict(events.group_by(pl.col("event_time").dt.date().cast(pl.String)).len().iter_rows())
+    return lines_from(settings, ledger, table, days, later, heights, contents_by_day(table, rows), by_day, known_at)
+
+
+def lines_from(
+    settings: Settings,
+    ledger: Ledger,
+    table: Table,
+    days: Sequence[Day],
+    later: Sequence[str],
+    heights: Mapping[str, int],
+    contents: Mapping[str, str],
+    by_day: Mapping[str, int],
+    known_at: datetime,
+) -> list[PartitionRecord]:
+    """The same from what is known of the rows: their number and their content by day, and the events by day."""
+    upstream = upstream_contents(ledger, table)
     standing = {line.partition: line for line in ledger.partitions(table.name)}
-    contents = contents_by_day(table, rows)
-    empty = provenance(table, days[0].key, rows.clear(), upstream, settings)
+    nothing = table.empty().with_columns(pl.lit("").alias(PARTITION_COLUMN))
+    empty = provenance(table, days[0].key, nothing, upstream, settings)
     lines = []
     for key in [*(day.key for day in days), *later]:
         content = contents.get(key, empty["content"])

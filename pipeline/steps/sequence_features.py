@@ -8,7 +8,6 @@ in any order, and repeated, and end the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import polars as pl
@@ -17,43 +16,31 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.contracts import (
     BEHAVIOR_EVENTS,
     INTEREST_WINDOWS,
-    ITEMS,
     PARTITION_COLUMN,
     SEQUENCE_FEATURES,
     Table,
 )
 from pipeline.errors import LogsMissing
-from pipeline.features.interest_windows import extend_windows
-from pipeline.features.sequences import extend_sequences
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
+from pipeline.steps.bulk_features import build_in_bulk
 from pipeline.steps.feature_lines import fresh_lines, lines_of
+from pipeline.steps.feature_state import (
+    BuiltFeatures,
+    Extend,
+    dated,
+    definitions_of,
+    events_of,
+    newest_before,
+    stamped,
+)
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.locks import alone
 from pipeline.stores.pushed import PushedRows
-from pipeline.stores.tables import Committed, Lake, newest_versions
+from pipeline.stores.tables import Committed, Lake
 
 log = get_logger(__name__)
-
-Extend = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
-"""(newest earlier row of each user, events) -> the rows those events bring about, without `created`."""
-
-
-class BuiltFeatures(BaseModel):
-    """What a build left behind. `rows` are user-days, the same in both tables."""
-
-    model_config = ConfigDict(frozen=True)
-
-    first: str
-    last: str
-    events: int
-    users: int
-    rows: int
-    later_rows: int
-    """Rows of later days that were restated because a day before them changed."""
-    changed: bool
-    versions: dict[str, int]
 
 
 class PublishedFeatures(BaseModel):
@@ -97,9 +84,11 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     lake = Lake.of(settings)
     if not lake.exists(BEHAVIOR_EVENTS):
         raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
-    definitions = _definitions(lake, settings)
+    definitions = definitions_of(lake, settings)
     with alone(settings, "sequence_features"):
-        events = _events(lake, first, last).collect()
+        if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at)):
+            return bulk
+        events = events_of(lake, first, last).collect()
         ledger = Ledger(settings.ledger_url)
         restated = {
             table: _restate(settings, lake, ledger, table, days, events, extend, known_at)
@@ -119,6 +108,28 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     )
     log.info("features built", **built.model_dump())
     return built
+
+
+def draft_features(
+    day: Day, settings: Settings, known_at: datetime, published: pl.DataFrame | None = None
+) -> dict[Table, pl.DataFrame]:
+    """What a build of the day would write into both tables. Nothing is written.
+
+    Args:
+        published: the day's rows of `behavior_events`, where these are a draft, too.
+    """
+    lake = Lake.of(settings)
+    events = events_of(lake, day, day)
+    if published is not None:
+        before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
+        events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
+        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
+    found = events.collect()
+    users = found.select("user_id").unique()
+    return {
+        table: stamped(table, extend(newest_before(lake, table, users, day), found), known_at).select(table.names)
+        for table, extend in definitions_of(lake, settings).items()
+    }
 
 
 def push_features(first: Day, settings: Settings, last: Day | None = None) -> tuple[PushedRows, ...]:
@@ -145,28 +156,6 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
     return tuple(pushed)
 
 
-def draft_features(
-    day: Day, settings: Settings, known_at: datetime, published: pl.DataFrame | None = None
-) -> dict[Table, pl.DataFrame]:
-    """What a build of the day would write into both tables. Nothing is written.
-
-    Args:
-        published: the day's rows of `behavior_events`, where these are a draft, too.
-    """
-    lake = Lake.of(settings)
-    events = _events(lake, day, day)
-    if published is not None:
-        before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
-        events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
-        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
-    found = events.collect()
-    users = found.select("user_id").unique()
-    return {
-        table: _stamped(table, extend(_newest_before(lake, table, users, day), found), known_at).select(table.names)
-        for table, extend in _definitions(lake, settings).items()
-    }
-
-
 class _Restated(BaseModel):
     """One table after its commit: a ledger line for each day asked for, and for each later one restated."""
 
@@ -176,23 +165,6 @@ class _Restated(BaseModel):
     lines: tuple[PartitionRecord, ...]
     rows: int
     later_rows: int
-
-
-def _definitions(lake: Lake, settings: Settings) -> dict[Table, Extend]:
-    return {
-        SEQUENCE_FEATURES: lambda before, events: extend_sequences(before, events, settings.features.sequence_length),
-        INTEREST_WINDOWS: _windows_with(lake.scan(ITEMS).collect(), settings),
-    }
-
-
-def _windows_with(items: pl.DataFrame, settings: Settings) -> Extend:
-    return lambda before, events: extend_windows(before, events, items, settings.logs.event_weights)
-
-
-def _events(lake: Lake, first: Day, last: Day | None) -> pl.LazyFrame:
-    """The events of the days by event time; a tolerated late one may lie in the partition of the day before."""
-    frame = lake.scan(BEHAVIOR_EVENTS, first.plus(-1), last).filter(pl.col("event_time") >= first.start)
-    return frame if last is None else frame.filter(pl.col("event_time") < last.end)
 
 
 def _restate(
@@ -207,8 +179,8 @@ def _restate(
 ) -> _Restated:
     """Write the days' rows, and the later rows that follow from them, in one commit that carries its ledger lines."""
     first, last = days[0], days[-1]
-    before = _newest_before(lake, table, events.select("user_id").unique(), first)
-    rows = _stamped(table, extend(before, events), known_at)
+    before = newest_before(lake, table, events.select("user_id").unique(), first)
+    rows = stamped(table, extend(before, events), known_at)
     later_days = [day for day in lake.days(table) if day > last]
     stale, later, end = table.empty().select("user_id"), pl.DataFrame(), last
     if later_days:
@@ -220,7 +192,7 @@ def _restate(
         end = later_days[-1]
         others = lake.current(table, later_days[0]).join(stale.lazy(), on="user_id", how="anti").collect()
         later = _later_rows(lake, table, rows, stale, first, later_days, extend, known_at)
-        rows = pl.concat([rows, _dated(others), later])
+        rows = pl.concat([rows, dated(others), later])
     by_day = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
     touched = later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else []
     lines = lines_of(settings, ledger, table, days, touched, rows, events, known_at)
@@ -245,30 +217,14 @@ def _later_rows(
     known_at: datetime,
 ) -> pl.DataFrame:
     """The rows of `stale` users on the later days that were built, from the state that the new rows leave."""
-    standing = _newest_before(lake, table, stale, first)
+    standing = newest_before(lake, table, stale, first)
     newest = pl.concat([standing, rows.select(table.names)]).sort("user_id", "event_timestamp")
     newest = newest.unique("user_id", keep="last", maintain_order=True)
     built = pl.DataFrame({PARTITION_COLUMN: [day.key for day in later_days]})
-    events = _events(lake, later_days[0], later_days[-1]).join(stale.lazy(), on="user_id", how="semi")
+    events = events_of(lake, later_days[0], later_days[-1]).join(stale.lazy(), on="user_id", how="semi")
     events = events.with_columns(pl.col("event_time").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
     events = events.join(built.lazy(), on=PARTITION_COLUMN, how="semi").drop(PARTITION_COLUMN).collect()
-    return _stamped(table, extend(newest, events), known_at)
-
-
-def _newest_before(lake: Lake, table: Table, users: pl.DataFrame, day: Day) -> pl.DataFrame:
-    """Of each user the newest row of a day before `day`. Whole rows are read only from the days that hold one."""
-    keys = (
-        lake.scan(table, None, day.plus(-1))
-        .join(users.lazy(), on="user_id", how="semi")
-        .group_by("user_id")
-        .agg(pl.col("event_timestamp").max())
-        .collect()
-    )
-    if keys.is_empty():
-        return table.empty()
-    oldest = Day.of(keys["event_timestamp"].min())
-    found = lake.scan(table, oldest, day.plus(-1)).join(keys.lazy(), on=["user_id", "event_timestamp"], how="semi")
-    return newest_versions(table, found).collect()
+    return stamped(table, extend(newest, events), known_at)
 
 
 def _users_that_differ(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
@@ -277,13 +233,3 @@ def _users_that_differ(table: Table, standing: pl.DataFrame, wanted: pl.DataFram
     both = standing.join(wanted.select(table.names), on=keys, how="full", coalesce=True, suffix="_wanted")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_wanted")) for name in content)
     return both.filter(~same).select("user_id").unique()
-
-
-def _stamped(table: Table, rows: pl.DataFrame, known_at: datetime) -> pl.DataFrame:
-    created = pl.lit(known_at).cast(table.schema["created"]).alias("created")
-    return _dated(rows.with_columns(created).select(table.names))
-
-
-def _dated(rows: pl.DataFrame) -> pl.DataFrame:
-    """With the partition column: the day that a row's event time ends."""
-    return rows.with_columns(pl.col("event_timestamp").dt.date().cast(pl.String).alias(PARTITION_COLUMN))

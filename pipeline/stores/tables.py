@@ -23,6 +23,7 @@ from pipeline.errors import ContractViolation, EngineFailure
 from pipeline.faults import reach
 from pipeline.partitions import Day
 from pipeline.settings import Settings
+from pipeline.stores.row_versions import newest_versions, same_rows, with_corrections
 
 COMMIT_TRIES = 8
 DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
@@ -162,22 +163,30 @@ class Lake:
         For a table that keeps versions, rows that are unchanged keep their `created`, and a changed row
         is added beside the one it corrects; a row that is no longer there is removed.
         """
+        wanted, erased, stands = self.settled(table, first, last, frame)
+        if stands:
+            return Committed(self._open(table).version(), wanted.height, changed=False, erased=erased)
+        condition = f"{PARTITION_COLUMN} >= '{first.key}' AND {PARTITION_COLUMN} <= '{last.key}'"
+        return self._write(table, wanted, condition, note, erased)
+
+    def settled(self, table: Table, first: Day, last: Day, frame: pl.DataFrame) -> tuple[pl.DataFrame, int, bool]:
+        """What a range of days is to hold when `frame` is written, how many rows were erased, and whether it holds it.
+
+        Raises ContractViolation.
+        """
         _check_columns(table, frame)
         wanted = self._not_erased(table, frame.select([*table.names, PARTITION_COLUMN]))
         erased, wanted = frame.height - wanted.height, wanted.sort([PARTITION_COLUMN, *table.key])
         standing = self._standing(table, first, last)
-        if table.keeps_versions:
-            wanted = _with_corrections(table, standing, wanted)
-        if self.exists(table) and _same_rows(table, standing, wanted):
-            return Committed(self._open(table).version(), wanted.height, changed=False, erased=erased)
-        condition = f"{PARTITION_COLUMN} >= '{first.key}' AND {PARTITION_COLUMN} <= '{last.key}'"
-        return self._write(table, wanted, condition, note, erased)
+        if table.keeps_versions and standing.height:
+            wanted = with_corrections(table, standing, wanted)
+        return wanted, erased, self.exists(table) and same_rows(table, standing, wanted)
 
     def overwrite(self, table: Table, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
         """Make `frame` the whole content of a table without days, in one commit."""
         _check_columns(table, frame)
         wanted = self._not_erased(table, frame.select(table.names)).sort(table.key)
-        if self.exists(table) and _same_rows(table, self._in_order(table, self.scan(table).collect()), wanted):
+        if self.exists(table) and same_rows(table, self._in_order(table, self.scan(table).collect()), wanted):
             return Committed(self._open(table).version(), wanted.height, changed=False)
         return self._write(table, wanted, None, note)
 
@@ -265,11 +274,6 @@ def kept_out_of_the_log(table: Table) -> dict[str, str]:
     return {"delta.dataSkippingStatsColumns": ",".join(told)}
 
 
-def newest_versions(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Of every key of a table that keeps versions, the row created last."""
-    return rows.sort([*table.key, "created"]).unique(subset=list(table.key), keep="last", maintain_order=True)
-
-
 def _check_columns(table: Table, frame: pl.DataFrame) -> None:
     found = {name: frame.schema.get(name) for name in table.names}
     wrong = [
@@ -285,24 +289,3 @@ def _check_columns(table: Table, frame: pl.DataFrame) -> None:
     if wrong:
         facts = "; ".join(wrong)
         raise ContractViolation(f"{table.name} was not written, its columns do not fit the contract: {facts}.")
-
-
-def _with_corrections(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
-    """`wanted`, with unchanged rows as they stand and the earlier versions of every key it still holds."""
-    content = [name for name in [*table.names, PARTITION_COLUMN] if name != "created"]
-    keys = list(table.key)
-    known = standing.join(wanted.select(keys), on=keys, how="semi")
-    newest = known.sort([*keys, "created"]).unique(subset=keys, keep="last", maintain_order=True)
-    pairs = wanted.join(newest, on=keys, how="inner", suffix="_standing", maintain_order="left")
-    differs = [pl.col(name).ne_missing(pl.col(f"{name}_standing")) for name in content if name not in keys]
-    unchanged = pairs.filter(~pl.any_horizontal(differs))
-    fresh = wanted.join(unchanged, on=keys, how="anti")
-    return pl.concat([known, fresh.select(known.columns)]).sort([PARTITION_COLUMN, *keys, "created"])
-
-
-def _same_rows(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> bool:
-    """Whether two contents mean the same; `created` says when a row was written, not what it says."""
-    clocks = {"created"} if not table.keeps_versions else set()
-    names = [name for name in wanted.columns if name not in clocks]
-    order = [name for name in [PARTITION_COLUMN, *table.key, "created"] if name in wanted.columns]
-    return standing.sort(order).select(names).equals(wanted.sort(order).select(names))
