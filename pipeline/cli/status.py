@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MARKS = {"published": "[green]", "empty": "[dim]", "failed": "[bold red]", "skipped": "[yellow]"}
 MODEL_MARKS = {"promoted": "[green]", "held": "[yellow]", "candidate": "[dim]", "rolled_back": "[red]"}
 PLAIN = "[default]"
-QUARANTINE = "quarantined_events"
+EXCEPTIONS = ("quarantined_events", "late_events")
 NARROW = ("version", "partitions", "rows", "age", "entities")
 
 
@@ -51,6 +51,12 @@ def _show(found: Status, days: int) -> None:
         for reason, rows in found.quarantine.items():
             table.add_row(escaped(reason), f"{rows:,}")
         console.print(table)
+    if found.late:
+        table = _table("Rows that came too late", "day", "rows")
+        for day, rows in found.late.items():
+            table.add_row(escaped(day), f"{rows:,}")
+        console.print(table)
+        console.print("They wait in late_events. To take a day's in: interest backfill --from DAY --to DAY")
     _show_models(found)
     _show_online(found)
 
@@ -74,8 +80,8 @@ def _show_partitions(found: Status, days: int) -> None:
     for entry in found.tables:
         own = [partition for partition in found.partitions if partition.table == entry.table]
         newest = own[-days:] if days else []
-        # A day without a refused row is the rule; only an exception is worth a line.
-        shown += [p for p in newest if p.table != QUARANTINE or p.state != "empty"]
+        # A day without a refused or late row is the rule; only an exception is worth a line.
+        shown += [p for p in newest if p.table not in EXCEPTIONS or p.state != "empty"]
     # A failure is shown however old it is: it is why somebody looks.
     shown += [partition for partition in found.partitions if partition.state == "failed" and partition not in shown]
     if not shown:

@@ -13,6 +13,7 @@ from pipeline.contracts import (
     BEHAVIOR_EVENTS,
     INTEREST_WINDOWS,
     ITEM_TEXT,
+    LATE_EVENTS,
     LONG_TERM_INTEREST,
     RECOMMENDATIONS,
     SEQUENCE_FEATURES,
@@ -89,6 +90,8 @@ class Status(Part):
     tables: tuple[TableStatus, ...]
     partitions: tuple[PartitionStatus, ...]
     quarantine: dict[str, int]
+    late: dict[str, int] = {}
+    """Days with rows that came too late and wait in `late_events`, and how many."""
     models: tuple[ModelStatus, ...]
     online: tuple[ServedStatus, ...]
 
@@ -108,6 +111,11 @@ def read_status(settings: Settings, known_at: datetime) -> Status:
         tables=_tables(lake, records),
         partitions=tuple(_partition(record) for record in records),
         quarantine=quarantine_of([record for record in records if record.table_name == BEHAVIOR_EVENTS.name]),
+        late={
+            record.partition: record.counts["rows"]
+            for record in records
+            if record.table_name == LATE_EVENTS.name and record.counts.get("rows")
+        },
         models=_models(settings),
         online=_online(settings, known_at),
     )

@@ -10,11 +10,13 @@ import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, LATE_EVENTS, QUARANTINED_EVENTS, SEQUENCE_FEATURES
 from pipeline.partitions import Day
+from pipeline.report.summary import claims
 from pipeline.settings import Logs, Settings
 from pipeline.steps.behavior_logs import publish_events, publish_history
 from pipeline.steps.log_lookback import publish_day
-from pipeline.steps.report import quality_of
+from pipeline.steps.report import collect_facts, quality_of
 from pipeline.steps.sequence_features import build_features, build_history
+from pipeline.steps.status import read_status
 from pipeline.stores.landing import Landing
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.tables import Lake
@@ -155,6 +157,10 @@ def test_before_the_lookback_late_rows_are_kept_aside_and_the_day_stays_as_it_is
     assert {json.loads(raw)["event_id"] for raw in kept["raw"]} == {f"{OLD}-{n}" for n in (90, 91, 5)}
     assert kept["created"].unique().to_list() == [NOW]
     assert balance(ledger, OLD) == {"published": 12, "duplicates": 1, "late": 3}
+    assert read_status(published, NOW).late == {OLD.key: 3}
+    said = [claim.text for claim in claims(collect_facts(published, NOW))]
+    assert f"3 rows came too late and wait in late_events: {OLD} (3)." in said
+    assert "Every row is accounted for: rows in = published + quarantined + duplicates + late." in said
     build_features(TODAY, published, NOW)
     before = state_of(lake, ledger)
     assert publish_day(TODAY, published, NOW + timedelta(days=1)).late == {}
