@@ -71,6 +71,29 @@ def publish(
     return None
 
 
+def withdraw(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Take back rows that are served although a correction of the log has withdrawn them. Safe to repeat.
+
+    The store itself never goes back to something older. This does, and only for users of whom something newer is
+    served than the tables hold: they are served the newest row that still stands, or nothing where none does.
+
+    Example: interest online withdraw
+    """
+    from pipeline.partitions import utc_now
+    from pipeline.steps.online_withdrawals import withdraw_online
+
+    withdrawn = withdraw_online(settings_of(ctx), utc_now())
+    if as_json:
+        return print_json(withdrawn)
+    console.print(f"{withdrawn.users:,} users were served a row that had been withdrawn")
+    for view, rows in withdrawn.served_again.items():
+        console.print(f"  {view}: {rows:,} of them are served the newest row that stands")
+    return None
+
+
 def parity(
     ctx: typer.Context,
     day: Annotated[
@@ -156,4 +179,4 @@ def replay(
         raise ContractViolation(f"Answers differ from the tables: {'; '.join(replayed.failures)}.")
 
 
-SUBCOMMANDS = {"rebuild": rebuild, "publish": publish, "parity": parity, "replay": replay}
+SUBCOMMANDS = {"rebuild": rebuild, "publish": publish, "withdraw": withdraw, "parity": parity, "replay": replay}
