@@ -19,9 +19,10 @@ up: $(STAMP)
 down: $(STAMP)
 	$(BIN)/interest down
 
+# Two processes with a thread each are quicker than one with two.
 test: $(STAMP) packages
 	$(BIN)/ruff check .
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-faults: $(STAMP) packages
 	$(BIN)/pytest -m fault
