@@ -168,9 +168,12 @@ def _unfinished(backfills: Backfills, plan: Plan) -> BackfillRecord | None:
 
 
 def _canary_of(plan: Plan) -> str:
-    """The first day that stands already, so that there is something to compare with; else the first day."""
-    standing = [partition.day for partition in plan.partitions if not partition.is_missing]
-    return min(standing) if standing else plan.days[0]
+    """The day of which most stands, the latest of equals: there is most to compare with. Else the first day."""
+    rows: dict[str, int] = {}
+    for partition in plan.partitions:
+        if not partition.is_missing:
+            rows[partition.day] = rows.get(partition.day, 0) + (partition.expected_rows or 0)
+    return max(rows, key=lambda day: (rows[day], day)) if rows else plan.days[0]
 
 
 def _must_be_alike(differences: Sequence[Difference], settings: Settings, accept: bool) -> None:

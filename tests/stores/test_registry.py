@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline.errors import NotFound, UnsafeModel
+from pipeline.errors import NotFound, UnsafeModel, UserMistake
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.model_versions import Card, Dataset, Version
 from pipeline.stores.registry import CHALLENGER, CHAMPION, Registry
@@ -184,6 +184,18 @@ def test_a_held_model_does_not_move_the_champion(registry, register, known_at):
     held = registry.hold(register(1), ["worse on `heavy`"], "gate", known_at)
     assert (held.status, held.reasons) == ("held", ("worse on `heavy`",))
     assert registry.champion(MODEL) == registry.aliased(MODEL, CHAMPION) == promoted
+
+
+def test_a_backtest_never_takes_an_alias(registry, register, known_at, tmp_path):
+    champion = registry.promote(register(0), ["better"], "gate", known_at)
+    cutoff = FIRST_CUTOFF + timedelta(weeks=1)
+    facts = card(cutoff, lineage={"backtest": "true"})
+    backtest = registry.register(MODEL, f"{MODEL}@x.backtest", saved_model(tmp_path / "backtest"), facts)
+    assert registry.aliased(MODEL, CHALLENGER) == registry.aliased(MODEL, CHAMPION) == champion
+    with pytest.raises(UserMistake, match="is a backtest"):
+        registry.promote(backtest, ["better"], "somebody", known_at)
+    assert registry.version(MODEL, backtest.number).status == "candidate"
+    assert registry.champion(MODEL) == registry.aliased(MODEL, CHAMPION) == champion
 
 
 def test_an_alias_only_moves_to_a_newer_cutoff(registry, register, known_at):
