@@ -50,6 +50,15 @@ def daily_profile(events: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def crowded_days(events: pl.DataFrame, most: int) -> dict[str, list[str]]:
+    """By partition, a warning about every user with more than `most` events on that day; nobody is named."""
+    counted = events.group_by(PARTITION_COLUMN, "user_id").len().filter(pl.col("len") > most)
+    found: dict[str, list[str]] = {}
+    for key, rows in counted.select(PARTITION_COLUMN, "len").sort("len", descending=True).iter_rows():
+        found.setdefault(key, []).append(f"{rows:,} events of one user, more than {most:,}: a robot, or a wrong id?")
+    return found
+
+
 def daily_measures(
     days: Sequence[Day], counts: pl.DataFrame, profile: pl.DataFrame, held: Collection[str], quality: Quality
 ) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from pipeline.errors import ContractViolation, InterestError, NotFound
 from pipeline.events.contract_checks import RowRules, check_rows, deduplicate
 from pipeline.events.counts import daily_counts
 from pipeline.events.expectations import Finding, QualityGate
-from pipeline.events.measures import daily_measures, daily_profile
+from pipeline.events.measures import crowded_days, daily_measures, daily_profile
 from pipeline.events.quarantine import quarantined_rows, reasons_by_day
 from pipeline.faults import reach
 from pipeline.observability import get_logger
@@ -124,12 +124,14 @@ def _publish(
         verdict, result = _judge(gate, present, counts, profile, settings)
         gate.keep([*kept_results, result], run_key, days[-1].as_of)
         reasons = reasons_by_day(checked.refused)
+        crowded = crowded_days(unique.kept, settings.quality.most_events_of_a_user)
         for count in counts.iter_rows(named=True):
             key = count[PARTITION_COLUMN]
             if key in verdict.failures:
                 failed[key] = _violation(key, count, verdict.failures[key], reasons.get(key, {}), lake, settings)
             else:
                 warnings = [*delivery.notes.get(key, []), *map(str, verdict.warnings.get(key, []))]
+                warnings += crowded.get(key, [])
                 outcomes.append(
                     _outcome(
                         key, count, reasons.get(key, {}), warnings, delivery.skipped.get(key, 0),

@@ -35,6 +35,7 @@ STEPS = {
     "gate_interest_model": "pipeline.steps.interest_evolution:gate_interest_model",
     "embed_users": "pipeline.steps.long_term_interest:embed_users",
     "apply_definitions": "pipeline.stores.feature_store:apply_definitions",
+    "look_up": "pipeline.serving.lookup:look_up",
     "state_hash": "pipeline.steps.state_hash:state_hash",
     "check_home": "pipeline.steps.doctor:check_home",
 }
@@ -48,6 +49,7 @@ class Ended:
     told: object = None
     error: str = ""
     says: str = ""
+    peak_mb: float = 0.0
 
     def well(self):
         assert self.code == 0, f"{self.error}: {self.says}"

@@ -78,9 +78,9 @@ def serve() -> None:
         print(json.dumps({"children": [child for child, _ in begun]}), flush=True)
         ended = []
         for child, answer in begun:
-            status = os.waitpid(child, 0)[1]
+            _, status, used = os.wait4(child, 0)
             told = json.loads(answer.read_text()) if answer.is_file() else {}
-            ended.append({"code": os.waitstatus_to_exitcode(status), **told})
+            ended.append({"code": os.waitstatus_to_exitcode(status), "peak_mb": used.ru_maxrss / 1024, **told})
         print(json.dumps(ended), flush=True)
 
 
