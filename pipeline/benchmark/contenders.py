@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.benchmark.questions import BenchmarkSplit
+from pipeline.benchmark.questions import TIME, BenchmarkSplit
 from pipeline.errors import BadSetting
 from pipeline.evaluation.comparison import compare
 from pipeline.models.baselines import EASE, ImplicitALS, ItemKNN, Popularity, Popularity30d
@@ -76,7 +76,9 @@ class Contenders:
 
     def _interest_evolution(self) -> Recommender:
         split = self.split
-        config = InterestEvolutionConfig.changed({"text_space_id": self.text_space, **self.model_changes})
+        # Leave one out: the strict protocol reads the validation item, and does not learn from it.
+        strict = {} if split.kind == TIME else {"final_share": 0.0}
+        config = InterestEvolutionConfig.changed({"text_space_id": self.text_space, **self.model_changes, **strict})
         run = TrainingRun(
             seed=self.seed, max_epochs=1000, patience=8, max_seconds=float("inf"),
             max_cpu_seconds=self.budget_cpu_seconds,
@@ -98,7 +100,10 @@ class Contenders:
     def _collaborative_filter(self) -> Recommender:
         split, interest = self.split, self.get("interest_evolution")
         tuned = CollaborativeFilter(
-            CollaborativeFilterConfig(seed=self.seed, include_seen=self.include_seen, max_seconds=self._seconds()),
+            CollaborativeFilterConfig(
+                seed=self.seed, include_seen=self.include_seen, max_seconds=self._seconds(),
+                learn_the_window=split.kind == TIME,
+            ),
             space_id=interest.config.space_id,
         )
         encode = encoder_in(interest, split.catalogue)
@@ -106,7 +111,7 @@ class Contenders:
             split.known, split.catalogue, split.test_start, validation_start=split.validation_start, encode=encode,
             item_vectors=self.text, parts=(split.train, split.validation),
         )
-        self.facts["collaborative_filter"] = {"interest_scale": tuned.interest_scale, "curves": tuned.curves}
+        self.facts["collaborative_filter"] = {"interest_strength": tuned.interest_strength, "curves": tuned.curves}
         self.filter = tuned
         return WithInterest(tuned, encode, "collaborative_filter")
 
@@ -129,18 +134,25 @@ class Contenders:
             "popularity_30d": Popularity30d(),
             "item_knn": ItemKNN(),
         }
-        hybrid = Hybrid(parts)
-        self._observe(hybrid, split.train, split.validation_start)
-        hybrid.fit_weights(split.train, split.validation, split.validation_start, self.include_seen)
+        early = self.interest.before_validation
+        before = Hybrid({
+            **parts,
+            "interest_evolution": early,
+            "collaborative_filter": WithInterest(self.filter.before_validation, encoder_in(early, split.catalogue), ""),
+        })
+        self._observe(before, split.train, split.validation_start)
+        before.fit_weights(split.train, split.validation, split.validation_start, self.include_seen)
+        hybrid = Hybrid(parts, before.weights, before.fresh)
         self._observe(hybrid, split.known, split.test_start)
-        self.facts["hybrid"] = {"weights": hybrid.weights}
+        self.facts["hybrid"] = {"weights": hybrid.weights, "fresh": hybrid.fresh}
         return hybrid
 
     def _observe(self, hybrid: Hybrid, known, moment) -> None:
-        self.interest.observe(known, moment)
-        self.filter.observe(known, moment)
+        for model in (self.interest, self.interest.before_validation, self.filter, self.filter.before_validation):
+            model.observe(known, moment)
         for name in ("content", "popularity_30d", "item_knn"):
             hybrid.parts[name].fit(known, self.split.catalogue, moment)
+        hybrid.observe(known, self.split.catalogue.num_items)
 
     def _seconds(self) -> float:
         return CollaborativeFilterConfig().max_seconds

@@ -1,15 +1,20 @@
 """
 The collaborative filter: implicit-feedback factors, warm-started, then fine-tuned with the long-term interest (LTI).
 
-`fit` has two phases. First the factors are learned from histories alone, starting from the previous version's (matched
-by item id) or from ALS. Then the LTI joins through its gate, on contexts that end at past moments, each with the
-LTI of that very moment; for a share of the examples it is left out, so that the model stays whole without it. Both
-phases stop early on the validation window, and how strongly the LTI may speak is chosen there, where the interest
-model has not seen the answers.
+`fit` first learns the factors from histories alone, starting from the previous version's (matched by item id) or from
+ALS, and stops early on the validation window. Then the LTI joins. Where the encoder also gives items in its space,
+the LTI's products with them are added to the scores, as strongly as helps on the validation window (see
+`interest_strength`). Else the LTI is mapped to the factors through a gate, learned on contexts that end at past
+moments, each with the LTI of that very moment; for a share of the examples it is left out, so that the model stays
+whole without it; how strongly it may speak is chosen on the validation window as well.
+
+When all is chosen, the factors are learned once more from all events, those of the window among them, for as many
+epochs as were best; `before_validation` keeps what was chosen, for a hybrid that chooses its weights there.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +27,8 @@ from safetensors.numpy import load_file, save_file
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.baselines import ImplicitALS
 from pipeline.models.factor_model import FactorModel
-from pipeline.models.factor_training import FactorTraining
+from pipeline.models.factor_training import MOST_FOR_THE_MEAN, FactorTraining
+from pipeline.models.interest_strength import fit_strength, strengths
 from pipeline.models.interest_vectors import Encode
 from pipeline.models.recommender import mask_special_items
 from pipeline.models.user_examples import trend_at
@@ -59,6 +65,8 @@ class CollaborativeFilterConfig:
     full_softmax_items: int = 6_000
     """above so many items the softmax is sampled"""
     negatives: int = 2_048
+    learn_the_window: bool = True
+    """whether the factors are learned again from all events when everything has been chosen on the window"""
     validation_days: float = 14.0
     """where no start of the validation window is given"""
     seed: int = 7
@@ -75,6 +83,11 @@ class CollaborativeFilter:
     name: str = "collaborative_filter"
     interest_scale: float = 0.0
     """how strongly the LTI speaks, chosen on the validation window"""
+    interest_strength: tuple[float, float] = (0.0, 0.0)
+    """how strongly the LTI's products with the items speak: a + b log(1 + events)"""
+    interest_items: np.ndarray | None = None
+    """float32 [num_items, dim]: the items in the space of the LTI"""
+    earlier: CollaborativeFilter | None = field(default=None, repr=False)
     curves: dict[str, list[float]] = field(default_factory=dict)
     """validation loss by epoch of the two phases; the first value is the start"""
 
@@ -96,7 +109,8 @@ class CollaborativeFilter:
             histories: events before `as_of`.
             validation_start: where training ends; `validation_days` before `as_of` when not given.
             encode: gives the LTI of any histories, float32 [users, dim]; it is asked for past moments too, and must
-                itself have been trained on nothing after `validation_start`. None: no second phase.
+                itself have been trained on nothing after `validation_start`, or have a `before_validation` of which
+                that is true. None: no second phase.
             item_vectors: [num_items, text dim], text that lets an item without events have factors.
             previous: the last version, whose factors are the start for the items that it knew.
             parts: what to learn from and what to choose on, of the same users, where they are not the events before
@@ -105,34 +119,67 @@ class CollaborativeFilter:
         start = validation_start or as_of - timedelta(days=self.config.validation_days)
         past, current = parts or (histories.before(start), histories.between(start, as_of))
         text = None if item_vectors is None else torch.from_numpy(np.asarray(item_vectors, dtype=np.float32))
-        interest_dim = 1 if encode is None else encode(past.take(np.arange(min(1, past.num_users)))).shape[1]
-        with torch.random.fork_rng(devices=[]):
+        early = getattr(encode, "before_validation", encode)
+        in_space = hasattr(encode, "item_vectors")
+        interest_dim = 1 if early is None else early(past.take(np.arange(min(1, past.num_users)))).shape[1]
+        self.catalogue, self.event_types = catalogue, histories.event_types
+
+        def started(known: Histories, moment: datetime) -> FactorModel:
             torch.manual_seed(self.config.seed)
+            text_dim = 0 if text is None else text.shape[1]
             model = FactorModel(
-                catalogue.num_items,
-                self.config.factors,
-                interest_dim,
-                len(histories.event_types),
-                0 if text is None else text.shape[1],
+                catalogue.num_items, self.config.factors, interest_dim, len(histories.event_types), text_dim
             )
-            item, history = self._start(past, catalogue, start, previous)
+            item, history = self._start(known, catalogue, moment, previous)
             with torch.no_grad():
                 model.item_factors.copy_(torch.from_numpy(item))
                 model.history_factors.copy_(torch.from_numpy(history))
+            return model
+
+        with torch.random.fork_rng(devices=[]):
+            model = started(past, start)
             training = FactorTraining(self.config, model, text, past, current, start)
             self.curves = {"history": training.learn_history()}
-            self.interest_scale = 0.0
-            if encode is not None:
-                self.curves["interest"] = training.learn_interest(encode)
+            self.interest_scale, self.interest_strength, self.interest_items = 0.0, (0.0, 0.0), None
+            if in_space:
+                self.interest_items = early.item_vectors()
+                self.interest_strength = fit_strength(training.ask_with_interest(early, self.interest_items))
+            elif early is not None:
+                self.curves["interest"] = training.learn_interest(early)
                 self.interest_scale = training.choose_interest_scale()
-        self.catalogue, self.event_types = catalogue, histories.event_types
+            best = int(np.argmin(self.curves["history"]))
+            self._take(model, text)
+            self.observe(histories, as_of)
+            self.earlier = None
+            if self.config.learn_the_window and current.num_events and best and (in_space or early is None):
+                self.earlier = copy.copy(self)
+                again = started(histories, as_of)
+                with torch.no_grad():
+                    again.interest_mean.copy_(model.interest_mean)
+                nobody = current.take([])
+                FactorTraining(self.config, again, text, histories, nobody, as_of).learn_history(best)
+                self._take(again, text)
+        if in_space:
+            self.interest_items = encode.item_vectors()
+            if self.earlier is not None:
+                with torch.no_grad():
+                    recent = histories.take(np.flatnonzero(histories.lengths > 0)[:MOST_FOR_THE_MEAN])
+                    self.model.interest_mean.copy_(torch.from_numpy(encode(recent)).mean(dim=0))
+        return self
+
+    @property
+    def before_validation(self) -> CollaborativeFilter:
+        """The filter as it was before it learned from its validation window; itself where it never did. Not saved."""
+        return self.earlier or self
+
+    def _take(self, model: FactorModel, text: torch.Tensor | None) -> None:
+        """Let `model` be the one that answers; what text says becomes part of the factors."""
         with torch.no_grad():
             tables = model.tables(text)
             model.item_factors.copy_(tables[0].clone())
             model.history_factors.copy_(tables[1].clone())
-        model.text_to_item = model.text_to_history = None  # now part of the factors
+        model.text_to_item = model.text_to_history = None
         self.model = model.eval()
-        return self.observe(histories, as_of)
 
     def observe(self, histories: Histories, as_of: datetime) -> CollaborativeFilter:
         """Let the popularity part know all users' events before `as_of`; weights stay as they are."""
@@ -160,19 +207,28 @@ class CollaborativeFilter:
             recent = histories.last(self.config.context_length)
             users = self.model.users(self.model.history_factors, recent, interest, None, self.interest_scale)
             found = users @ self.model.item_factors.T + self.model.offsets_of(torch.from_numpy(self.trend))
+            if self.interest_items is not None and any(self.interest_strength):
+                strength = torch.from_numpy(strengths(self.interest_strength, recent.lengths))[:, None]
+                given = (interest != 0).any(dim=1, keepdim=True)
+                own = (interest - self.model.interest_mean) * given * strength
+                found += own @ torch.from_numpy(self.interest_items).T
         return mask_special_items(found.numpy().astype(np.float32))
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and facts (JSON) into `folder`, which is made when it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: np.ascontiguousarray(value.detach().numpy()) for name, value in self.model.named_parameters()}
-        save_file({**weights, "trend": np.ascontiguousarray(self.trend)}, folder / WEIGHTS)
+        weights["trend"] = np.ascontiguousarray(self.trend)
+        if self.interest_items is not None:
+            weights["interest_items"] = np.ascontiguousarray(self.interest_items)
+        save_file(weights, folder / WEIGHTS)
         facts = {
-            "format": 1,
+            "format": 2,
             "config": asdict(self.config),
             "space_id": self.space_id,
             "interest_version": self.interest_version,
             "interest_scale": self.interest_scale,
+            "interest_strength": list(self.interest_strength),
             "event_types": list(self.event_types),
             "curves": self.curves,
             "catalogue": {
@@ -194,11 +250,13 @@ class CollaborativeFilter:
             space_id=facts["space_id"],
             interest_version=facts["interest_version"],
             interest_scale=facts["interest_scale"],
+            interest_strength=tuple(facts["interest_strength"]),
             curves=facts["curves"],
         )
         found.catalogue = Catalogue.of(list(zip(items["item_ids"], items["titles"], items["categories"], strict=True)))
         found.event_types = tuple(facts["event_types"])
         found.trend = weights.pop("trend")
+        found.interest_items = weights.pop("interest_items", None)
         num_items, factors = weights["item_factors"].shape
         model = FactorModel(num_items, factors, weights["interest.weight"].shape[1], len(found.event_types))
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.features.histories import FIRST_ITEM, Histories
 from pipeline.models.factor_model import FactorModel, softmax_loss
+from pipeline.models.interest_strength import Asked
 from pipeline.models.interest_vectors import Encode
 from pipeline.models.user_examples import Examples, Trend, examples_at_random, examples_between, trend_at
 
@@ -24,6 +25,9 @@ MIN_VALIDATION = 10
 """With fewer validation users nothing is chosen on them: a fixed, small number of epochs is trained."""
 BLIND_EPOCHS = 8
 SHARED_SPEED = 10.0
+ASKED_CELLS = 6_000_000
+"""Bounds the memory of fitting how strongly the interest speaks: users x items."""
+MOST_FOR_THE_MEAN = 4_000
 
 
 class FactorTraining:
@@ -49,9 +53,39 @@ class FactorTraining:
         popular = np.bincount(past.items, minlength=num_items)[FIRST_ITEM:].astype(np.float64) + 1.0
         self.negative_share = np.sqrt(popular) / np.sqrt(popular).sum()  # [num_items - 2]
 
-    def learn_history(self) -> list[float]:
-        """Phase one: factors from histories alone, on cuts that are drawn anew for each epoch."""
-        return self._learn(self.config.learning_rate, lambda: (self._cuts(self.config.cuts_per_user), None))
+    def learn_history(self, epochs: int | None = None) -> list[float]:
+        """Phase one: factors from histories alone, on cuts that are drawn anew for each epoch.
+
+        With `epochs` exactly so many are trained and nothing is chosen.
+        """
+        return self._learn(self.config.learning_rate, lambda: (self._cuts(self.config.cuts_per_user), None), epochs)
+
+    def ask_with_interest(self, encode: Encode, item_vectors: np.ndarray) -> Asked:
+        """The validation window's users, scored without the interest and by the interest alone; sets the mean."""
+        with torch.no_grad():
+            sample = self.past.take(np.flatnonzero(self.past.lengths > 0)[:MOST_FOR_THE_MEAN])
+            self.model.interest_mean.copy_(torch.from_numpy(encode(sample)).mean(dim=0))
+            limit = max(MIN_VALIDATION, ASKED_CELLS // len(item_vectors))
+            chosen = self.validation
+            if chosen.num_examples > limit:
+                chosen = chosen.take(np.linspace(0, chosen.num_examples - 1, limit).astype(np.int64))
+            vectors = torch.from_numpy(encode(chosen.context)) - self.model.interest_mean
+            item_table, history_table = self.model.tables(self.text)
+            silent = torch.zeros(chosen.num_examples, self.model.interest.in_features)
+            users = self.model.users(history_table, chosen.context, silent)
+            known = users @ item_table.T + self.model.offsets_of(self.validation_trend)
+            known[:, :FIRST_ITEM] = -torch.inf
+            if not self.config.include_seen:
+                had = torch.from_numpy(chosen.context.items.astype(np.int64))
+                known[torch.from_numpy(chosen.context.owners), had] = -torch.inf
+        return Asked(
+            known,
+            vectors @ torch.from_numpy(item_vectors).T,
+            torch.from_numpy(np.log1p(chosen.context.lengths).astype(np.float32)),
+            torch.from_numpy(np.repeat(np.arange(chosen.num_examples), np.diff(chosen.target_offsets))),
+            torch.from_numpy(chosen.targets),
+            torch.from_numpy(chosen.shares),
+        )
 
     def learn_interest(self, encode: Encode) -> list[float]:
         """Phase two: the LTI joins, on a fixed set of contexts, because each of them has to be encoded."""
@@ -84,7 +118,9 @@ class FactorTraining:
             config.include_seen,
         )
 
-    def _learn(self, learning_rate: float, draw: Callable[[], tuple[Examples, Tensor | None]]) -> list[float]:
+    def _learn(
+        self, learning_rate: float, draw: Callable[[], tuple[Examples, Tensor | None]], epochs: int | None = None
+    ) -> list[float]:
         """Train until the validation loss stops falling, and leave the best weights in the model."""
         config, began = self.config, monotonic()
         tables = [self.model.item_factors, self.model.history_factors]
@@ -98,10 +134,10 @@ class FactorTraining:
                 {"params": others, "lr": config.learning_rate * SHARED_SPEED, "weight_decay": 0.0},
             ]
         )
-        blind = self.validation.num_examples < MIN_VALIDATION
+        blind = epochs is not None or self.validation.num_examples < MIN_VALIDATION
         curve = [self._validation_loss(getattr(self, "validation_interest", None))]
         best, best_epoch, best_weights = curve[0], 0, _copy(self.model)
-        for epoch in range(1, (BLIND_EPOCHS if blind else config.max_epochs) + 1):
+        for epoch in range(1, (epochs or BLIND_EPOCHS if blind else config.max_epochs) + 1):
             if monotonic() - began > config.max_seconds:
                 break
             examples, vectors = draw()

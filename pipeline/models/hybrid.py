@@ -2,8 +2,9 @@
 The hybrid: one list from several recommenders, mixed with weights that were fitted on the validation window.
 
 Each recommender's scores are standardised within a user over the catalogue (mean 0, deviation 1), so that their scales
-do not matter, and added with weights of at least 0. The weights minimise the softmax loss of what users did next:
-a few numbers, a smooth problem, the same answer every time.
+do not matter, and added with weights of at least 0. An item that nobody has had yet is scored by fewer signs than the
+others; what is added to it, a constant and further weights of the parts, is fitted in the same way. A few numbers, a
+smooth problem, the same answer every time.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.models.hybrid_fit import draw_candidates, fit_weights
 from pipeline.models.recommender import Recommender, mask_special_items
 from pipeline.models.user_examples import examples_between
 
 FACTS = "hybrid.json"
-FITTED_USERS = 1_000
-CELLS = 8_000_000
-"""Bounds the memory of a fit: users x items x recommenders."""
-SHRINKAGE = 1e-3
+FITTED_USERS = 1_500
+FEWEST_USERS = 10
+CONSTANT = "constant"
 
 
 class Hybrid:
@@ -32,11 +32,17 @@ class Hybrid:
 
     name = "hybrid"
 
-    def __init__(self, parts: Mapping[str, Recommender], weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, Recommender],
+        weights: Mapping[str, float] | None = None,
+        fresh: Mapping[str, float] | None = None,
+    ) -> None:
         """
         Args:
             parts: fitted recommenders that share one catalogue.
             weights: by the same names.
+            fresh: what is added for items that nobody has had: `constant`, and weights by the names of parts.
 
         Raises:
             ValueError: no part, or weights for other parts.
@@ -45,15 +51,24 @@ class Hybrid:
             raise ValueError("A hybrid needs at least one recommender.")
         self.parts = dict(parts)
         self.weights = dict(weights) if weights is not None else dict.fromkeys(self.parts, 1.0)
-        if set(self.weights) != set(self.parts):
+        self.fresh = dict(fresh or {})
+        if set(self.weights) != set(self.parts) or not set(self.fresh) <= {CONSTANT, *self.parts}:
             raise ValueError(
-                f"Weights are for {', '.join(sorted(self.weights))}; the parts are {', '.join(sorted(self.parts))}."
+                f"Weights are for {', '.join(sorted({*self.weights, *self.fresh} - {CONSTANT}))}; "
+                f"the parts are {', '.join(sorted(self.parts))}."
             )
+        self.unseen: np.ndarray | None = None
+        """[num_items] bool: nobody has had the item, as `observe` counted it; None: not known, no item is"""
 
     def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> Hybrid:
         """Fit every part on the same histories; weights stay."""
         for part in self.parts.values():
             part.fit(histories, catalogue, as_of)
+        return self.observe(histories, catalogue.num_items)
+
+    def observe(self, histories: Histories, num_items: int) -> Hybrid:
+        """Count which items nobody has had, from everybody's events up to now."""
+        self.unseen = np.bincount(histories.items, minlength=num_items) == 0
         return self
 
     def fit_weights(
@@ -69,57 +84,45 @@ class Hybrid:
         With fewer than ten users who did something new in the window the weights stay as they are.
         """
         examples = examples_between(known, future, moment, include_seen)
-        if examples.num_examples < 10:
+        if examples.num_examples < FEWEST_USERS:
             return self
-        probe = next(iter(self.parts.values())).scores(examples.context.take([0]), moment)
-        limit = min(FITTED_USERS, max(10, CELLS // (probe.shape[1] * len(self.parts))))
-        if examples.num_examples > limit:
-            examples = examples.take(np.linspace(0, examples.num_examples - 1, limit).astype(np.int64))
-        scores = np.stack([_standard(part.scores(examples.context, moment)) for part in self.parts.values()])
-        if not include_seen:
-            scores[:, examples.context.owners, examples.context.items] = -np.inf
-        hidden = torch.from_numpy(np.isneginf(scores[0]))
-        table = torch.from_numpy(np.where(np.isneginf(scores), 0.0, scores).astype(np.float32))  # [parts, users, items]
-        owners = torch.from_numpy(np.repeat(np.arange(examples.num_examples), np.diff(examples.target_offsets)))
-        targets, shares = torch.from_numpy(examples.targets), torch.from_numpy(examples.shares)
-        raw = torch.zeros(len(self.parts), requires_grad=True)  # weights = softplus(raw)
-        optimizer = torch.optim.LBFGS([raw], max_iter=60, line_search_fn="strong_wolfe")
+        if examples.num_examples > FITTED_USERS:
+            examples = examples.take(np.linspace(0, examples.num_examples - 1, FITTED_USERS).astype(np.int64))
+        num_items = next(iter(self.parts.values())).scores(examples.context.take([0]), moment).shape[1]
+        self.observe(known, num_items)
 
-        def loss() -> torch.Tensor:
-            optimizer.zero_grad()
-            weights = torch.nn.functional.softplus(raw)
-            mixed = torch.einsum("p,pui->ui", weights, table).masked_fill(hidden, -torch.inf)
-            log_share = mixed.log_softmax(dim=1)
-            value = -(shares * log_share[owners, targets]).sum() / examples.num_examples
-            value = value + SHRINKAGE * weights.square().sum()
-            value.backward()
-            return value
+        def score(histories: Histories) -> np.ndarray:
+            return np.stack([_standard(part.scores(histories, moment)) for part in self.parts.values()])
 
-        optimizer.step(loss)
-        with torch.no_grad():
-            found = torch.nn.functional.softplus(raw).numpy()
-        self.weights = {name: float(weight) for name, weight in zip(self.parts, found, strict=True)}
+        weights, fresh = fit_weights(draw_candidates(examples, score, self.unseen, include_seen))
+        self.weights = {name: float(weight) for name, weight in zip(self.parts, weights, strict=True)}
+        self.fresh = {name: float(weight) for name, weight in zip((CONSTANT, *self.parts), fresh, strict=True)}
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
         total: np.ndarray | None = None
+        unseen = np.zeros(0, dtype=np.int64) if self.unseen is None else np.flatnonzero(self.unseen)
+        unseen = unseen[unseen >= FIRST_ITEM]
         for name, part in self.parts.items():
             weighted = _standard(part.scores(histories, as_of))
+            extra = weighted[:, unseen] * self.fresh.get(name, 0.0)
             weighted[:, FIRST_ITEM:] *= self.weights[name]
+            weighted[:, unseen] += extra
             total = weighted if total is None else total + weighted
+        total[:, unseen] += self.fresh.get(CONSTANT, 0.0)
         return mask_special_items(total)
 
     def save(self, folder: Path) -> None:
-        """Write the weights into `folder`; the parts are saved by their owners."""
+        """Write the weights into `folder`; the parts, and what was observed, are saved by their owners."""
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"format": 1, "weights": self.weights}
+        facts = {"format": 2, "weights": self.weights, "fresh": self.fresh}
         (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, parts: Mapping[str, Recommender]) -> Hybrid:
         """Join fitted parts with the weights that `save` wrote. Raises ValueError when the parts are others."""
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        return cls(parts, facts["weights"])
+        return cls(parts, facts["weights"], facts["fresh"])
 
 
 def _standard(scores: np.ndarray) -> np.ndarray:

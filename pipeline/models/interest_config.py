@@ -28,7 +28,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         trend_as_of: str = "",
         encoder: str = "transformer",
         dim: int = 64,
-        layers: int = 2,
+        layers: int = 1,
         heads: int = 2,
         feed_forward: int = 128,
         dropout: float = 0.2,
@@ -45,15 +45,16 @@ class InterestEvolutionConfig(PretrainedConfig):
         type_weight: float = 0.1,
         learned_balance: bool = False,
         future_share: float = 0.5,
-        full_softmax_items: int = 8000,
-        negatives: int = 2048,
+        full_softmax_items: int = 2000,
+        negatives: int = 1024,
         negative_power: float = 0.5,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.05,
         warmup_steps: int = 50,
         max_grad_norm: float = 1.0,
         averaging: float = 0.995,
-        tokens_a_batch: int = 1024,
+        final_share: float = 0.3,
+        tokens_a_batch: int = 2048,
         batches_an_epoch: int = 300,
         **kwargs,
     ):
@@ -91,6 +92,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
         self.averaging = averaging
+        self.final_share = final_share
         self.tokens_a_batch = tokens_a_batch
         self.batches_an_epoch = batches_an_epoch
         super().__init__(**kwargs)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -39,6 +40,7 @@ from pipeline.models.losses import (
 transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
 
 CATALOGUE_FILE = "catalogue.json"
+EARLIER_FILE = "before_validation.safetensors"
 LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
 TOKENS_AT_ONCE = 4096
 USERS_AT_ONCE = 512
@@ -63,6 +65,7 @@ class InterestEvolutionModel(PreTrainedModel):
     def __init__(self, config: InterestEvolutionConfig):
         super().__init__(config)
         self.catalogue: Catalogue | None = None
+        self._earlier: tuple[InterestEvolutionModel, ...] = ()
         self.item_id = nn.Embedding(config.num_items, config.dim)
         self.item_text = nn.Linear(config.text_dim, config.dim, bias=False) if config.text_dim else None
         self.event_type = nn.Embedding(len(config.event_types) + 1, config.dim)
@@ -96,6 +99,19 @@ class InterestEvolutionModel(PreTrainedModel):
         if text_vectors is not None:
             model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
         return model
+
+    @property
+    def before_validation(self) -> InterestEvolutionModel:
+        """The model as it was before it learned from its validation window; itself where it never did.
+
+        What is calibrated on that window, such as weights of a hybrid, is calibrated with this one.
+        """
+        return self._earlier[0] if self._earlier else self
+
+    def keep_earlier(self, earlier: InterestEvolutionModel) -> None:
+        """Remember it; in a tuple, because it is no part of this module's weights."""
+        earlier.config, earlier._earlier = self.config, ()
+        self._earlier = (earlier,)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -327,8 +343,14 @@ class InterestEvolutionModel(PreTrainedModel):
         return self.config.space_id
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """Write `config.json`, `model.safetensors` (text vectors and trend included) and `catalogue.json`."""
+        """Write `config.json`, `model.safetensors` (text vectors and trend included) and `catalogue.json`; where there
+        is an earlier model, its weights in `before_validation.safetensors`.
+        """
         super().save_pretrained(save_directory, **kwargs)
+        for earlier in self._earlier:
+            weights = {name: value for name, value in earlier.state_dict().items() if name != "text_vectors"}
+            save_file({name: value.contiguous() for name, value in weights.items()},
+                      Path(save_directory) / EARLIER_FILE)
         if self.catalogue is not None:
             rows = {
                 "item_ids": self.catalogue.item_ids[FIRST_ITEM:],
@@ -349,6 +371,11 @@ class InterestEvolutionModel(PreTrainedModel):
             rows = json.loads((Path(folder) / CATALOGUE_FILE).read_text(encoding="utf-8"))
             catalogue = Catalogue.of(list(zip(rows["item_ids"], rows["titles"], rows["categories"], strict=True)))
             model = super().from_pretrained(folder, *args, **kwargs)
+            if (Path(folder) / EARLIER_FILE).exists():
+                earlier = cls(model.config)
+                weights = load_file(Path(folder) / EARLIER_FILE)
+                earlier.load_state_dict({**weights, "text_vectors": model.text_vectors})
+                model.keep_earlier(earlier.eval())
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise UnsafeModel(f"{folder} does not hold a complete interest model: {error}.") from error
         if catalogue.num_items != model.config.num_items:
@@ -356,7 +383,8 @@ class InterestEvolutionModel(PreTrainedModel):
                 f"{folder}: the catalogue has {catalogue.num_items} rows, the weights {model.config.num_items}. "
                 "The files are of different models; fetch the version again."
             )
-        model.catalogue = catalogue
+        for each in (model, *model._earlier):
+            each.catalogue = catalogue
         return model.eval()
 
 

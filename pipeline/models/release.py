@@ -71,6 +71,7 @@ class Release:
         self.interest.observe(own, moment)
         self.content.fit(before, self.catalogue, moment)
         self.popularity.fit(before, self.catalogue, moment)
+        self.hybrid.observe(before, self.catalogue.num_items)
         return self
 
     def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> Release:
@@ -78,10 +79,15 @@ class Release:
         return self
 
     def fit_weights(self, histories: Histories, start: datetime, end: datetime, include_seen: bool) -> Release:
-        """Choose the hybrid's weights on a window that no part has learned from."""
-        self.observe(histories, start)
-        self.hybrid.fit_weights(histories.before(start), histories.between(start, end), start, include_seen)
-        return self
+        """Choose the hybrid's weights on a window that no part has learned from.
+
+        Of parts that have, their state before it is asked; nothing but the weights is kept of that.
+        """
+        before = Release(self.filter.before_validation, self.interest.before_validation, self.vectors)
+        before.observe(histories, start)
+        before.hybrid.fit_weights(histories.before(start), histories.between(start, end), start, include_seen)
+        self.hybrid.weights, self.hybrid.fresh = before.hybrid.weights, before.hybrid.fresh
+        return self.observe(histories, end)
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
         """[users, num_items] float32: the hybrid's scores; popularity for a user without events."""
@@ -119,6 +125,7 @@ class Release:
             "content_popularity": self.content.popularity,
             "popularity": self.popularity.popularity,
             "interest_trend": self.interest.trend.numpy(),
+            "unseen": self.hybrid.unseen,
         }
         save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, folder / STATE)
 
@@ -134,4 +141,5 @@ class Release:
         release.popularity.popularity = state["popularity"]
         interest.trend.copy_(torch.from_numpy(state["interest_trend"]))
         release.hybrid = Hybrid.load(folder, release.hybrid.parts)
+        release.hybrid.unseen = state["unseen"]
         return release

@@ -11,7 +11,6 @@ import numpy as np
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.interest_evolution import InterestEvolutionModel
-from pipeline.models.interest_vectors import Encode
 from pipeline.models.recommender import InCatalogue
 
 
@@ -23,18 +22,36 @@ def with_types(histories: Histories, event_types: tuple[str, ...]) -> Histories:
     return replace(histories, types=np.array(numbers, dtype=np.int16)[histories.types], event_types=event_types)
 
 
-def encoder_in(model: InterestEvolutionModel, catalogue: Catalogue) -> Encode:
+class EncoderIn:
     """`model.encode` for histories in the terms of `catalogue`; a user without events gets zeros, not a guess."""
-    index = model.catalogue.index_of(catalogue.item_ids)
-    index[:FIRST_ITEM] = np.arange(FIRST_ITEM)
-    types = tuple(model.config.event_types)
 
-    def encode(histories: Histories) -> np.ndarray:
-        vectors = model.encode(with_types(replace(histories, items=index[histories.items]), types))
+    def __init__(self, model: InterestEvolutionModel, catalogue: Catalogue) -> None:
+        self.model, self.catalogue = model, catalogue
+        self.index = model.catalogue.index_of(catalogue.item_ids)
+        self.index[:FIRST_ITEM] = np.arange(FIRST_ITEM)
+
+    def __call__(self, histories: Histories) -> np.ndarray:
+        own = replace(histories, items=self.index[histories.items])
+        vectors = self.model.encode(with_types(own, tuple(self.model.config.event_types)))
         vectors[histories.lengths == 0] = 0.0
         return vectors
 
-    return encode
+    def item_vectors(self) -> np.ndarray:
+        """float32 [catalogue.num_items, dim]: the items in the same space; zeros for one that the model has not."""
+        found = self.model.item_vectors()[self.index]
+        found[self.index < FIRST_ITEM] = 0.0
+        return found
+
+    @property
+    def before_validation(self) -> EncoderIn:
+        """The same with the model as it was before it learned from its validation window."""
+        earlier = self.model.before_validation
+        return self if earlier is self.model else EncoderIn(earlier, self.catalogue)
+
+
+def encoder_in(model: InterestEvolutionModel, catalogue: Catalogue) -> EncoderIn:
+    """See `EncoderIn`."""
+    return EncoderIn(model, catalogue)
 
 
 def recommender_in(model: InterestEvolutionModel, catalogue: Catalogue, name: str) -> InCatalogue:

@@ -69,6 +69,13 @@ def learning_rate_at(step: int, peak: float, warmup_steps: int) -> float:
     return peak * min((step + 1) / warmup_steps, math.sqrt(warmup_steps / (step + 1)))
 
 
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """For the optimiser: matrices decay, single numbers and rows of them do not."""
+    decayed = [value for value in model.parameters() if value.ndim > 1]
+    plain = [value for value in model.parameters() if value.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
 def fit_epochs(
     model: nn.Module,
     batches: Callable[[int], Iterator[dict[str, Tensor]]],
@@ -97,10 +104,7 @@ def fit_epochs(
         FloatingPointError: a loss is not finite.
     """
     device = next(model.parameters()).device
-    decayed = [value for value in model.parameters() if value.ndim > 1]
-    plain = [value for value in model.parameters() if value.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=rate(0), fused=True)
+    optimiser = torch.optim.AdamW(parameter_groups(model, weight_decay), lr=rate(0), fused=True)
     progress = {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0, "scoring": 0.0, "tokens": 0, "best_epoch": -1,
                 "best_score": -math.inf, "curves": []}
     best = _copy(model)

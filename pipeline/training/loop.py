@@ -1,10 +1,14 @@
 """
-Trains the interest model on one stretch of time and chooses its epoch on the next.
+Trains the interest model on one stretch of time, chooses its epoch on the next, and lets it learn from that one last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -19,17 +23,20 @@ from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.recommender import new_events, top_k
 from pipeline.training.batches import RowBatches
 from pipeline.training.device import choose_device
-from pipeline.training.epochs import TrainingRun, fingerprint_of, fit_epochs, learning_rate_at
+from pipeline.training.epochs import Fitted, TrainingRun, fingerprint_of, fit_epochs, learning_rate_at
+from pipeline.training.final_pass import final_pass, rows_that_reach
 from pipeline.training.negatives import SharedNegatives
 
 MOST_RANKED_USERS = 2000
 """At most so many users are ranked after each epoch."""
 MOST_VALIDATION_BATCHES = 100
+FINAL_EPOCHS = 1_000_000
+"""From where on the epochs of the final pass are numbered, so that their draws are their own."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The model with the weights of `best_epoch`, and how it got there."""
+    """The model with the weights of `best_epoch` and, unless that was left out, of the final pass after it."""
 
     model: InterestEvolutionModel
     best_epoch: int
@@ -58,7 +65,9 @@ def train_interest_model(
         text_vectors: float32 [num_items, text_dim], rows of zeros where an item has no text; None for a model
             without text. `config.text_space_id` names their space.
         config: data-dependent fields (`num_items`, `event_types`, `categories`, `text_dim`) are filled in here.
-        run: with a `checkpoint_dir` a stopped run is resumed.
+        run: with a `checkpoint_dir` a stopped run is resumed. Its CPU seconds bound both passes together.
+
+    Of the model as it was before the final pass, see `InterestEvolutionModel.before_validation`.
     """
     device = choose_device(run.device)
     text_dim = 0 if text_vectors is None else text_vectors.shape[1]
@@ -85,15 +94,18 @@ def train_interest_model(
         epoch,
         lambda model, batch, generator: model(batch, generator),
         Validation(histories_train, histories_validation, config, mix, run.seed, device, negatives(-1, 0)),
-        run,
+        replace(run, max_cpu_seconds=_first_part(run.max_cpu_seconds, config.final_share)),
         rate=lambda step: learning_rate_at(step, config.learning_rate, config.warmup_steps),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         averaging=config.averaging,
         fingerprint=_fingerprint(histories_train, histories_validation, catalogue, text_vectors, config, run),
     )
-    model = model.to("cpu")
     everything = histories_train.followed_by(histories_validation)
+    if config.final_share and histories_validation.num_events:
+        model.keep_earlier(copy.deepcopy(model).to("cpu"))
+        fitted = _learn_the_newest(model, everything, int(histories_validation.times.min()), fitted, config, run, mix)
+    model = model.to("cpu")
     if everything.num_events:
         model.observe(everything, EPOCH + timedelta(microseconds=int(everything.times.max()) + 1))
     model.name_space()
@@ -163,6 +175,40 @@ class Validation:
         hits = np.isin(rows + lists, pairs) & (lists >= 0)
         relevant = np.bincount(pairs // model.config.num_items, minlength=len(lists))
         return float(np.nanmean(ndcg_at_k(hits, relevant, 10)))
+
+
+def _first_part(cpu_seconds: float | None, final_share: float) -> float | None:
+    return None if cpu_seconds is None else cpu_seconds / (1.0 + final_share)
+
+
+def _learn_the_newest(model: InterestEvolutionModel, everything: Histories, since: int, fitted: Fitted,
+                      config: InterestEvolutionConfig, run: TrainingRun, mix: np.ndarray) -> Fitted:
+    """The final pass, in place; so many steps as `final_share` of those that led to the best epoch."""
+    device = model.device
+    model.trained_items[np.unique(everything.items[everything.items >= FIRST_ITEM])] = True
+    rows = rows_that_reach(build_training_rows(
+        everything, config.num_items, config.history_length, config.horizon_days, config.period_days
+    ), since)
+    batches = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, run.seed, device)
+    negatives = _negatives(config, everything, run.seed, device)
+    tokens = 0
+
+    def epoch(number: int) -> Iterator[dict[str, Tensor]]:
+        nonlocal tokens
+        for step, batch in enumerate(batches.epoch(FINAL_EPOCHS + number)):
+            tokens += int((batch["items"] > 0).sum())
+            yield batch | negatives(FINAL_EPOCHS + number, step)
+
+    led = fitted.steps * (fitted.best_epoch + 1) / max(len(fitted.curves), 1)
+    spare = None if run.max_cpu_seconds is None else max(run.max_cpu_seconds - fitted.cpu_seconds, 0.0)
+    steps = math.ceil(led * config.final_share)
+    began = time.process_time()
+    made = final_pass(
+        model, epoch, steps=steps, peak=learning_rate_at(int(led), config.learning_rate, config.warmup_steps),
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, seed=run.seed, max_cpu_seconds=spare,
+    )
+    return replace(fitted, steps=fitted.steps + made, tokens=fitted.tokens + tokens,
+                   cpu_seconds=fitted.cpu_seconds + time.process_time() - began)
 
 
 def _negatives(config: InterestEvolutionConfig, histories: Histories, seed: int, device: torch.device):

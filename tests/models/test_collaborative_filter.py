@@ -104,7 +104,7 @@ def test_a_vector_of_another_shape_is_refused_with_the_space(tuned, village):
 
 def test_nothing_after_as_of_and_no_answer_of_the_validation_reaches_the_weights(village):
     histories, catalogue = village
-    config = replace(SMALL, max_epochs=3, patience=99)
+    config = replace(SMALL, max_epochs=3, patience=99, learn_the_window=False)
     before = CollaborativeFilter(config).fit(histories.before(START), catalogue, START, validation_start=VALIDATION)
     current = (histories.times >= int(VALIDATION.timestamp()) * 1_000_000).astype(bool)
     items = histories.items.copy()
@@ -116,6 +116,70 @@ def test_nothing_after_as_of_and_no_answer_of_the_validation_reaches_the_weights
     assert before.curves != changed.curves
     if np.argmin(before.curves["history"]) == np.argmin(changed.curves["history"]):
         assert torch.equal(before.model.item_factors, changed.model.item_factors)
+
+
+class InTheirSpace:
+    """Encodes users and items alike: whoever cares about a circle points to its items."""
+
+    def __call__(self, histories: Histories) -> np.ndarray:
+        return knows_the_circle(histories)
+
+    def item_vectors(self) -> np.ndarray:
+        vectors = np.zeros((FIRST_ITEM + 60, 4), dtype=np.float32)
+        for item in range(20, 60):
+            vectors[FIRST_ITEM + item, (item - 20) // 10] = 1.0
+        return vectors
+
+
+@pytest.fixture(scope="module")
+def in_space(village):
+    histories, catalogue = village
+    model = CollaborativeFilter(replace(SMALL, include_seen=True), space_id="space-2")
+    return model.fit(histories, catalogue, START, validation_start=VALIDATION, encode=InTheirSpace())
+
+
+def test_interest_that_points_to_items_helps_by_itself_and_another_users_does_not(in_space, village, tmp_path):
+    strangers = village[0].before(START - timedelta(days=9999))
+    own = knows_the_circle(strangers)
+    assert in_space.interest_scale == 0.0 and in_space.interest_strength != (0.0, 0.0)
+    assert circle_mass(in_space, strangers, own) > 0.2
+    assert circle_mass(in_space, strangers, own[::-1].copy()) < 0
+    without = in_space.scores(strangers, START)
+    np.testing.assert_array_equal(without, in_space.scores(strangers, START, np.zeros_like(own)))
+    in_space.save(tmp_path)
+    loaded = CollaborativeFilter.load(tmp_path)
+    histories = village[0]
+    lti = knows_the_circle(histories)
+    np.testing.assert_array_equal(loaded.scores(histories, START, lti), in_space.scores(histories, START, lti))
+
+
+def test_interest_that_helps_nobody_it_was_not_fitted_on_stays_silent(village):
+    histories, catalogue = village
+
+    class KnowsNothing(InTheirSpace):
+        def __call__(self, histories: Histories) -> np.ndarray:
+            noise = [np.random.default_rng(int(user[1:])).standard_normal(4) for user in histories.user_ids]
+            return np.array(noise, dtype=np.float32)
+
+    model = CollaborativeFilter(replace(SMALL, include_seen=True))
+    model.fit(histories, catalogue, START, validation_start=VALIDATION, encode=KnowsNothing())
+    assert model.interest_strength == (0.0, 0.0)
+
+
+def test_the_window_is_learned_when_all_is_chosen_and_what_was_chosen_is_kept(village):
+    histories, catalogue = village
+    late = FIRST_ITEM + 59
+    inside = histories.times >= int(VALIDATION.timestamp()) * 1_000_000
+    histories = replace(histories, items=np.where(inside, late, np.minimum(histories.items, late - 1)).astype(np.int32))
+    config = replace(SMALL, include_seen=True, max_epochs=4)
+    model = CollaborativeFilter(config).fit(histories, catalogue, START, validation_start=VALIDATION)
+    early = model.before_validation
+    assert early is not model and early.before_validation is early
+    assert model.model.item_factors[late].norm() > 10 * early.model.item_factors[late].norm()
+    only = CollaborativeFilter(replace(config, learn_the_window=False))
+    only.fit(histories, catalogue, START, validation_start=VALIDATION)
+    np.testing.assert_array_equal(early.scores(histories, START), only.scores(histories, START))
+    assert only.before_validation is only
 
 
 def test_saved_and_loaded_it_gives_the_same_scores_from_json_and_safetensors_only(tuned, village, tmp_path):
@@ -190,7 +254,7 @@ CHANGES = {
     "factors": 6, "start_size": 0.3, "context_length": 3, "horizon_days": 1.0, "max_targets": 1, "include_seen": True,
     "cuts_per_user": 1, "interest_examples": 20, "interest_dropout": 0.9, "history_dropout": 0.9, "batch_size": 16,
     "learning_rate": 0.1, "weight_decay": 5.0, "max_epochs": 1, "patience": 1, "max_seconds": 1e-9,
-    "full_softmax_items": 5, "negatives": 10, "validation_days": 20.0, "seed": 8,
+    "full_softmax_items": 5, "negatives": 10, "validation_days": 20.0, "seed": 8, "learn_the_window": False,
 }  # fmt: skip
 
 
@@ -198,14 +262,14 @@ CHANGES = {
 def outcome_of(village):
     """Curves and scores of a configuration; each is trained once."""
     histories, catalogue = village
-    known: dict[CollaborativeFilterConfig, tuple] = {}
+    known: dict[tuple, tuple] = {}
 
-    def train(config: CollaborativeFilterConfig) -> tuple:
-        if config not in known:
-            model = CollaborativeFilter(config).fit(histories, catalogue, START, encode=knows_the_circle)
-            scores = model.scores(histories, START, knows_the_circle(histories))
-            known[config] = (model.curves, scores.tobytes())
-        return known[config]
+    def train(config: CollaborativeFilterConfig, encode=knows_the_circle) -> tuple:
+        if (config, encode) not in known:
+            model = CollaborativeFilter(config).fit(histories, catalogue, START, encode=encode)
+            scores = model.scores(histories, START, encode and encode(histories))
+            known[config, encode] = (model.curves, scores.tobytes())
+        return known[config, encode]
 
     return train
 
@@ -217,7 +281,8 @@ def test_every_field_of_the_configuration_changes_the_model(name, outcome_of):
         base = replace(base, full_softmax_items=5)
     if name == "patience":
         base = replace(base, learning_rate=0.2, max_epochs=8)
-    assert outcome_of(base) != outcome_of(replace(base, **{name: CHANGES[name]}))
+    encode = None if name == "learn_the_window" else knows_the_circle  # a gate is learned with the factors that it has
+    assert outcome_of(base, encode) != outcome_of(replace(base, **{name: CHANGES[name]}), encode)
 
 
 def test_a_log_that_is_younger_than_the_validation_window_still_gives_a_model(village):
@@ -271,6 +336,24 @@ def test_the_hybrid_trusts_the_part_that_was_right_and_survives_its_file(tuned, 
         Hybrid.load(tmp_path, {"filter": parts["filter"]})
     lists, _ = top_k(hybrid.scores(train, VALIDATION), 5)
     assert (lists >= FIRST_ITEM).all()
+
+
+def test_the_hybrid_puts_an_item_that_nobody_has_had_where_new_items_go(village):
+    """Whatever was new in the window was taken at once; the parts, which count, put it last."""
+    histories, catalogue = village
+    fresh = FIRST_ITEM + 59
+    inside = histories.times >= int(VALIDATION.timestamp()) * 1_000_000
+    items = np.where(inside & (np.arange(len(inside)) % 2 == 0), fresh, np.minimum(histories.items, fresh - 1))
+    histories = replace(histories, items=items.astype(np.int32))
+    train, current = histories.before(VALIDATION), histories.between(VALIDATION, START)
+    hybrid = Hybrid({"popularity": Popularity().fit(train, catalogue, VALIDATION)})
+    hybrid.observe(train, catalogue.num_items)
+    assert fresh not in top_k(hybrid.scores(train, VALIDATION), 10)[0]
+    hybrid.fit_weights(train, current, VALIDATION, include_seen=True)
+    assert hybrid.fresh["constant"] > 0
+    assert (top_k(hybrid.scores(train, VALIDATION), 10)[0] == fresh).any(axis=1).all()
+    hybrid.observe(histories, catalogue.num_items)                      # it has been had: it is scored like the others
+    assert fresh not in top_k(hybrid.scores(train, VALIDATION), 10)[0]
 
 
 def test_the_hybrid_adds_its_parts_by_weight(tuned, village):
