@@ -54,7 +54,10 @@ def _moment(moment: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        last = ", ".join(_shown(part) for part in value.get("last", ()))
+        entries = value.get("last", ())
+        if entries and hasattr(entries[-1], "isoformat"):
+            entries = entries[-1:]
+        last = ", ".join(_shown(part) for part in entries)
         return f"{value['length']}" + (f" (last {last})" if last else " numbers" if "last" not in value else "")
     if hasattr(value, "isoformat"):
         return _moment(value)
