@@ -209,3 +209,22 @@ def test_a_run_that_was_asked_for_looks_at_its_own_day_only(published, lake):
     done = publish_day(TODAY, published, NOW, looks_back=False)
     assert (done.partitions, done.restated, done.late) == ((TODAY.key,), (), {})
     assert lake.version(LATE_EVENTS) is None
+
+
+def test_an_erased_user_leaves_the_late_events_and_no_file_brings_them_back(published, lake, ledger):
+    from pipeline.steps.erasure import forget_user
+    from pipeline.stores.feature_store import apply_definitions
+
+    apply_definitions(published)
+    late = [row(OLD, 90, user_id="gone"), row(OLD, 91, user_id="u1"), row(OLD, 92, user_id="gone", event_type="sip")]
+    deliver(published, OLD, late, "late")
+    publish_day(TODAY, published, NOW)
+    assert balance(ledger, OLD) == {"published": 12, "late": 3}
+    receipt = forget_user("gone", "asked for it", published, NOW)
+    assert [(p.removed, p.remaining) for p in receipt.places if p.name == LATE_EVENTS.name] == [(2, 0)]
+    assert "gone" not in "".join(lake.read(LATE_EVENTS, OLD)["raw"])
+    assert balance(ledger, OLD) == {"published": 12, "erased": 2, "late": 1}
+    deliver(published, OLD, [row(OLD, 93, user_id="gone"), row(OLD, 94, user_id="u2")], "later")
+    publish_day(TODAY, published, NOW)
+    assert {json.loads(raw)["user_id"] for raw in lake.read(LATE_EVENTS, OLD)["raw"]} == {"u1", "u2"}
+    assert balance(ledger, OLD)["late"] == 2
