@@ -8,7 +8,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, SEQUENCE_FEATURES, TABLES
+from pipeline.contracts import (
+    BEHAVIOR_EVENTS,
+    INTEREST_WINDOWS,
+    LONG_TERM_INTEREST,
+    RECOMMENDATIONS,
+    SEQUENCE_FEATURES,
+    TABLES,
+)
 from pipeline.errors import BadPartition, BeyondTolerance
 from pipeline.partitions import Day
 from pipeline.settings import Backfill, Features, Settings
@@ -247,3 +254,19 @@ def test_a_copied_landing_folder_is_no_late_delivery(days: Settings):
         file.write_bytes(content)
         os.utime(file, ns=(moment, moment))
     assert planned(days) == {}
+
+
+def test_vectors_and_lists_of_a_backfill_wait_until_they_are_published(trained: Settings, planted_start: datetime):
+    from pipeline.steps.online_rebuild import rebuild_online
+    from pipeline.stores.served_rows import served_keys
+
+    first = Day.of(planted_start + timedelta(weeks=7))
+    models = [LONG_TERM_INTEREST.name, RECOMMENDATIONS.name]
+    made = plan_backfill(first, first.plus(1), trained, models)
+    assert {partition.reasons for partition in made.partitions} == {("missing",)} and len(made.partitions) == 4
+    run_backfill(made, trained, LATER)
+    assert Lake.of(trained).days(RECOMMENDATIONS) == [first, first.plus(1)]
+    assert [served_keys(trained, view) for view in models] == [[], []]
+    assert plan_backfill(first, first.plus(1), trained, models).partitions == ()
+    rebuild_online(Day.of(LATER), trained, models)
+    assert all(len(served_keys(trained, view)) == 80 for view in models)
