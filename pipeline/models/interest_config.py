@@ -35,6 +35,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         history_length: int = 200,
         gap_buckets: int = 32,
         item_dropout: float = 0.15,
+        item_start: float = 0.4,
         horizon_days: float = 60.0,
         period_days: float = 28.0,
         future_samples: int = 4,
@@ -74,6 +75,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.history_length = history_length
         self.gap_buckets = gap_buckets
         self.item_dropout = item_dropout
+        self.item_start = item_start
         self.horizon_days = horizon_days
         self.period_days = period_days
         self.future_samples = future_samples

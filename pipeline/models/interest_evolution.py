@@ -85,19 +85,26 @@ class InterestEvolutionModel(PreTrainedModel):
 
     @classmethod
     def for_catalogue(
-        cls, config: InterestEvolutionConfig, catalogue: Catalogue, text_vectors: np.ndarray | None, seed: int
+        cls, config: InterestEvolutionConfig, catalogue: Catalogue, text_vectors: np.ndarray | None, seed: int,
+        item_start: np.ndarray | None = None,
     ) -> InterestEvolutionModel:
         """A model with fresh weights for `catalogue`.
 
         Args:
             config: its `num_items` and `text_dim` must fit the next two.
             text_vectors: float32 [num_items, text_dim], rows of zeros where an item has no text.
+            item_start: float32 [num_items, dim], what the items' own vectors start from instead of chance; see
+                `item_start`. The next item is then looked for, at first, near the newest one.
         """
         torch.manual_seed(seed)
         model = cls(config)
         model.catalogue = catalogue
         if text_vectors is not None:
             model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
+        if item_start is not None:
+            with torch.no_grad():
+                model.item_id.weight.add_(torch.from_numpy(item_start))
+                nn.init.eye_(model.heads.next_query.weight)
         return model
 
     @property

@@ -20,6 +20,7 @@ from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 from pipeline.features.training_rows import build_training_rows
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
+from pipeline.models.item_start import co_occurrence_vectors
 from pipeline.models.recommender import new_events, top_k
 from pipeline.training.batches import RowBatches
 from pipeline.training.device import choose_device
@@ -72,7 +73,10 @@ def train_interest_model(
     device = choose_device(run.device)
     text_dim = 0 if text_vectors is None else text_vectors.shape[1]
     config = config.for_data(catalogue, histories_train.event_types, text_dim)
-    model = InterestEvolutionModel.for_catalogue(config, catalogue, text_vectors, run.seed)
+    start = None
+    if config.item_start:
+        start = config.item_start * co_occurrence_vectors(histories_train, config.num_items, config.dim, run.seed)
+    model = InterestEvolutionModel.for_catalogue(config, catalogue, text_vectors, run.seed, start)
     model.trained_items[np.unique(histories_train.items[histories_train.items >= FIRST_ITEM])] = True
     model = model.to(device)
 

@@ -173,7 +173,7 @@ CHANGED = {
     "future_positions": 0.9, "next_weight": 0.3, "future_weight": 0.1, "mix_weight": 0.7, "type_weight": 0.7,
     "learned_balance": True, "future_share": 0.1, "full_softmax_items": 3, "negatives": 5, "negative_power": 0.9,
     "learning_rate": 0.02, "weight_decay": 0.9, "warmup_steps": 2, "max_grad_norm": 0.01, "tokens_a_batch": 30,
-    "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0,
+    "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0, "item_start": 0.0,
 }
 FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "space_id", "trend_as_of"}
 
