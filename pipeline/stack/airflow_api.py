@@ -76,6 +76,10 @@ class AirflowApi:
     def tasks(self, dag_id: str = "~", run_id: str = "~", **filters: Any) -> list[dict[str, Any]]:
         return self._pages(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances", filters)
 
+    def asset_events(self) -> list[dict[str, Any]]:
+        """What the tasks have told the Dags below them."""
+        return self._pages("/assets/events", "asset_events", {})
+
     def run_again(self, dag_id: str, run_id: str) -> None:
         """Clear the failed tasks of a run, so that the scheduler takes them up again."""
         self._ask("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False, "only_failed": True})

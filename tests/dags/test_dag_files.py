@@ -90,6 +90,15 @@ def test_training_waits_for_a_gpu_where_there_is_one(dags: dict):
     assert {(task["pool"], task["queue"]) for task in trainings} == {("gpu", "gpu")}
 
 
+def test_a_week_of_a_backfill_trains_nothing_and_says_why(tmp_path: Path):
+    environment = {"AIRFLOW_HOME": str(tmp_path), "INTEREST_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
+    program = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("call_trainings.py")), str(REPO / "dags")]
+    done = subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]).startswith("skipped: backfill abc123 trains nothing")
+    assert not (tmp_path / "home").exists()
+
+
 def test_the_outline_of_every_dag_is_the_reviewed_one(dags: dict):
     """When it differs on purpose: read the difference, then write the new outline into outline.txt."""
     assert outline_of(dags) == OUTLINE.read_text()

@@ -155,9 +155,17 @@ def test_a_user_of_the_week_is_served(settings, restated):
     assert recommend(settings, [user], 5, utc_now()).rows.height == 5
 
 
-def test_running_a_day_again_changes_nothing(settings, airflow, restated):
-    before = versions(settings)
-    restate(airflow, WEEK.days[2], WEEK.days[2], again=True)
+def test_a_backfill_of_a_day_is_told_from_dag_to_dag_and_changes_nothing(settings, airflow, restated):
+    from pipeline.stores.backfills import BackfillRecord, Backfills
+    from pipeline.stores.ledger import Ledger
+
+    day, before = WEEK.days[2], versions(settings)
+    facts = {"first": day.key, "last": day.key, "days": [day.key], "tables": [], "started_at": utc_now()}
+    record = BackfillRecord(plan_id="told", reason="a test", state="running", **facts)
+    Backfills(Ledger(settings.ledger_url)).write(record)
+    restate(airflow, day, day, again=True, backfill=record.plan_id)
     assert versions(settings) == before
+    told = [event["name"] for event in airflow.asset_events() if event["extra"].get("backfill") == record.plan_id]
+    assert sorted(told) == ["behavior_events", "long_term_interest", "recommendations", "sequence_features"]
     again = [run for run in airflow.runs("recommendations") if run["partition_key"] == WEEK.days[2].key]
     assert len(again) == 2
