@@ -52,4 +52,4 @@ def load(
         console.print(f"  note     other content of the same path stays: {names}; --replace takes it back")
     if loaded.refused_by_mapping or loaded.unreadable_times:
         console.print("Refused rows are quarantined with their reason when their day is published.")
-    console.print(f"Next: interest backfill --from {loaded.first_day} --to {loaded.last_day}")
+    console.print("Next: interest backfill")
