@@ -35,7 +35,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         history_length: int = 200,
         gap_buckets: int = 32,
         item_dropout: float = 0.15,
-        item_start: float = 0.4,
+        item_start: float = 1.0,
         horizon_days: float = 60.0,
         period_days: float = 28.0,
         future_samples: int = 4,
