@@ -211,6 +211,9 @@ class Stores(Group):
     artifacts: str = Field(default="", description="Folder or object-store URL of MLflow's artifacts.")
     feast_registry: str = Field(default="", description="Path or SQLAlchemy URL of the Feast registry.")
     storage_options: dict[str, str] = Field(default={}, description="Passed to the Delta reader and writer.")
+    keep_versions_days: float = Field(
+        default=90.0, ge=1, description="How long old versions of a table can be read, for repeating training sets."
+    )
 
 
 class Privacy(Group):

@@ -39,6 +39,7 @@ COMMANDS = {
     "forget": "forget",
     "pseudonyms": "pseudonyms",
     "doctor": "doctor",
+    "maintain": "maintain",
     "state-hash": "state_hash",
     "up": "up",
     "down": "down",

@@ -1,0 +1,43 @@
+"""
+Merges the small files of the lake's tables, and deletes files of versions older than `stores.keep_versions_days`.
+
+Runs every Sunday. No table says anything else afterwards; what goes is the possibility to read older versions, from
+which older training sets would be repeated. Safe to run again.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import CronPartitionTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, dag, task
+
+from pipeline.contracts import BEHAVIOR_EVENTS
+from pipeline.errors import NEVER_RETRIED
+
+
+@dag(
+    schedule=CronPartitionTimetable(
+        "0 5 * * 0", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d", run_immediately=timedelta(0)
+    ),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": BEHAVIOR_EVENTS.owner,
+        "retries": 3,
+        "retry_delay": timedelta(minutes=10),
+        "retry_policy": ExceptionRetryPolicy([RetryRule(list(NEVER_RETRIED), action=RetryAction.FAIL)]),
+    },
+    tags=["upkeep"],
+    doc_md=__doc__,
+)
+def maintenance():
+    @task(pool="lake", execution_timeout=timedelta(hours=4))
+    def maintain() -> dict:
+        from pipeline.observability import facts_of
+        from pipeline.settings import Settings
+        from pipeline.steps.maintenance import maintain_lake
+
+        return facts_of(maintain_lake(Settings.load()))
+
+    maintain()
+
+
+maintenance()

@@ -1,0 +1,56 @@
+"""Upkeep changes files, never what a table says; versions within the kept time can still be read."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from pipeline.contracts import INTEREST_WINDOWS, SEQUENCE_FEATURES
+from pipeline.partitions import Day
+from pipeline.steps.maintenance import maintain_lake
+
+DAY = Day.parse("2026-03-01")
+WRITTEN = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+def rows(users, day=DAY):
+    return pl.DataFrame(
+        [(user, ["i1"], ["view"], [day.start], 1, day.as_of, WRITTEN) for user in users],
+        schema=SEQUENCE_FEATURES.schema,
+        orient="row",
+    )
+
+
+def test_small_files_are_merged_and_every_version_still_says_the_same(lake, settings):
+    lake.replace(SEQUENCE_FEATURES, DAY, rows(["anna"]))
+    for user in ("bo", "cy", "di"):
+        lake.open(SEQUENCE_FEATURES)  # each append leaves a file of its own, as a crash-safe writer does
+        frame = rows([user]).with_columns(pl.lit(DAY.key).alias("event_date"))
+        from deltalake import write_deltalake
+
+        write_deltalake(lake.path(SEQUENCE_FEATURES), frame.to_arrow(), mode="append")
+    before = lake.read(SEQUENCE_FEATURES, DAY)
+    first = lake.scan(SEQUENCE_FEATURES, version=0).collect()
+    (done,) = maintain_lake(settings).tables
+    assert (done.table, done.merged_files, done.written_files, done.deleted_files) == ("sequence_features", 4, 1, 0)
+    assert len(lake.file_uris(SEQUENCE_FEATURES)) == 1
+    assert lake.read(SEQUENCE_FEATURES, DAY).equals(before)
+    assert lake.scan(SEQUENCE_FEATURES, version=0).collect().equals(first)
+    again = maintain_lake(settings).tables[0]
+    assert (again.merged_files, again.deleted_files) == (0, 0)
+    assert not lake.replace(SEQUENCE_FEATURES, DAY, before).changed
+
+
+def test_what_no_kept_version_needs_is_deleted(lake, settings, tmp_path):
+    import os
+    from pathlib import Path
+
+    lake.replace(SEQUENCE_FEATURES, DAY, rows(["anna"]))
+    crashed = Path(lake.path(SEQUENCE_FEATURES)) / f"event_date={DAY.key}" / "part-crashed.parquet"
+    crashed.write_bytes(b"half a file")
+    long_ago = (datetime.now(UTC) - timedelta(days=200)).timestamp()
+    os.utime(crashed, (long_ago, long_ago))
+    (done,) = maintain_lake(settings).tables
+    assert done.deleted_files == 1
+    assert not crashed.exists()
+    assert lake.read(SEQUENCE_FEATURES, DAY).height == 1
+    assert not lake.exists(INTEREST_WINDOWS)
