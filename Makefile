@@ -40,14 +40,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-# The tests want a Redis server and a browser. Where one is missing and may be installed, it is; else its tests skip.
+# The tests want a Redis server, a browser and Java (for Spark). Where one is missing and may be installed, it is; else
+# its tests skip.
 packages:
-	@command -v redis-server >/dev/null && command -v chromium >/dev/null || { \
+	@command -v redis-server >/dev/null && command -v chromium >/dev/null && command -v java >/dev/null || { \
 	  command -v apt-get >/dev/null && \
 	  SUDO=$$(test "$$(id -u)" = 0 || command -v sudo) && export SUDO && \
 	  $$SUDO apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends redis-server chromium >/dev/null; \
-	} || echo "redis-server or chromium is missing and cannot be installed here: the tests that need it skip"
+	  DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends \
+	    redis-server chromium default-jre-headless >/dev/null; \
+	} || echo "redis-server, chromium or java is missing and cannot be installed here: the tests that need it skip"
 
 clean: down
 	rm -rf .pytest_cache .ruff_cache build dist *.egg-info

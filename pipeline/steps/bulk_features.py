@@ -2,7 +2,7 @@
 Many days of features in bounded memory: rows are made by buckets of users, laid by in files, and written by days.
 
 What makes the rows of a bucket is this machine or Spark; both call the same functions and both leave the same files:
-`<scratch>/<table>/.../event_date=<day>/*.parquet`.
+`<scratch>/<table>/bucket=<any>/event_date=<day>/*.parquet`.
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ def events_by_day(events: pl.LazyFrame) -> dict[str, int]:
 
 
 def _laid_by(table: Table, day: Day, scratch: Path) -> pl.DataFrame:
-    files = sorted((scratch / table.name).glob(f"**/{PARTITION_COLUMN}={day.key}/*.parquet"))
+    files = sorted((scratch / table.name).glob(f"bucket=*/{PARTITION_COLUMN}={day.key}/*.parquet"))
     key = pl.lit(day.key).alias(PARTITION_COLUMN)
     if not files:
         return table.empty().with_columns(key)
-    rows = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
+    rows = pl.read_parquet(files, hive_partitioning=False)
     return rows.select(*(pl.col(name).cast(dtype) for name, dtype in table.schema.items()), key)

@@ -275,7 +275,8 @@ def kept_out_of_the_log(table: Table) -> dict[str, str]:
 
 
 def _check_columns(table: Table, frame: pl.DataFrame) -> None:
-    found = {name: frame.schema.get(name) for name in table.names}
+    schema = frame.schema
+    found = {name: schema.get(name) for name in table.names}
     wrong = [
         f"{name}: expected {wanted}, found {found[name] or 'no such column'}"
         for name, wanted in table.schema.items()
