@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run up down test test-faults lint setup packages clean
+.PHONY: run up down test test-faults benchmarks lint setup packages clean
 
 run: $(STAMP)
 	$(BIN)/interest run
@@ -30,6 +30,9 @@ test-faults: $(STAMP) packages
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/all.py
 
 setup: $(STAMP)
 
