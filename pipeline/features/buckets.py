@@ -7,14 +7,17 @@ The cut goes through files of a scratch folder, once. What a bucket takes is tol
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 
 import polars as pl
 
 BYTES_AN_EVENT = 700
 """What a bucket takes at its peak for each of its events, measured: as read, in order, and cut into parts."""
-BYTES_AN_ENTRY = 160
+BYTES_AN_ENTRY = 200
 """The same for each entry of the lists that it is made into: three arrays of a sequence, and the windows beside it."""
+ENGINES_MB = 80.0
+"""What reading, cutting and writing take whatever the size: kept back from the budget."""
 SAMPLED = 64
 """One of so many users is looked at to tell how large the lists become."""
 
@@ -26,13 +29,14 @@ def bucket_of(num: int) -> pl.Expr:
 
 def buckets_within(budget_mb: float, events: pl.LazyFrame, length: int, newest_only: bool = False) -> int:
     """How many buckets keep the peak of one below `budget_mb`."""
+    left = max(budget_mb - ENGINES_MB, budget_mb / 5) * 1_000_000
     sample = events.filter(bucket_of(SAMPLED) == 0).select("user_id", pl.col("event_time").dt.date().alias("day"))
     days = sample.group_by("user_id", "day").len().sort("user_id", "day")
     so_far = pl.col("len").cum_sum().over("user_id").clip(upper_bound=length)
     entries = days.select(so_far.last().over("user_id") / pl.len().over("user_id") if newest_only else so_far)
     rows = events.select(pl.len()).collect(engine="streaming").item()
     listed = entries.sum().collect(engine="streaming").item() * SAMPLED
-    return max(1, -(-int(rows * BYTES_AN_EVENT + listed * BYTES_AN_ENTRY) // int(budget_mb * 1_000_000)))
+    return max(1, ceil((rows * BYTES_AN_EVENT + listed * BYTES_AN_ENTRY) / left))
 
 
 def in_buckets(frame: pl.LazyFrame, num: int, scratch: Path) -> Iterator[pl.DataFrame]:
