@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from markupsafe import Markup
@@ -29,7 +30,9 @@ def render_catalog(catalog: Catalog) -> dict[str, str]:
         page_of(v.name): environment.get_template("view.html").render(_facts_of(v, catalog)) for v in catalog.views
     }
     index = environment.get_template("index.html").render(
-        catalog=catalog, views={view.name: view for view in catalog.views}, claims=_claims(catalog)
+        catalog=catalog,
+        held={s.name: Counter(name.partition(":")[0] for name in s.features) for s in catalog.services},
+        claims=_claims(catalog),
     )
     return {name: f"{text}\n" for name, text in (pages | {"index.html": index}).items()}
 
@@ -47,7 +50,8 @@ def _claims(catalog: Catalog) -> list[tuple[str, str]]:
     lines = []
     if catalog.stale:
         lines.append(("bad", f"Stale, older than promised: {', '.join(catalog.stale)}."))
-    if absent := [view.name for view in catalog.views if view.freshness.state == "absent"]:
+    promised = [view for view in catalog.views if view.freshness.promise]
+    if absent := [view.name for view in promised if view.freshness.state == "absent"]:
         lines.append(("warn", f"Without a row: {', '.join(absent)}."))
     return lines or [("good", "Every view keeps its promise of freshness.")]
 
@@ -72,7 +76,7 @@ def _plots(feature: Feature) -> list[tuple[str, Markup]]:
             plots.histogram(f"{key}-{i}", f"{heading} of {feature.name}", n.bins, shown(n.least), shown(n.greatest)),
         )
         for i, (heading, n) in enumerate(_numbers(feature))
-        if n.greatest > n.least
+        if n.greatest - n.least > 1e-6 * max(abs(n.greatest), 1.0)
     ]
     if len(feature.statistics.frequent) > 1:
         drawn.append(("Most frequent values", _shares(f"{key}-f", feature)))

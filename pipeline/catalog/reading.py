@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.catalog.facts import Reading
 
+REENCODED = "reencoded"
+
 
 @dataclass(frozen=True)
 class Server:
@@ -41,7 +43,10 @@ def reading_of(view: str, feature: str, key: str, services: tuple[str, ...], ser
     curl = (
         f"curl -s {server.url}/get-online-features \\\n  -H 'Content-Type: application/json' \\\n{token}  -d '{asked}'"
     )
-    training = next((service for service in services if service.startswith("training")), None)
-    service = training or online
-    joined = f"interest training-set --entities labels.parquet --service {service} --out set.parquet" if service else ""
+    # A set of re-encoded vectors knows later data: it is named last, and with the consent that it asks for.
+    joining = sorted((s for s in services if s.startswith("training")), key=lambda s: (REENCODED in s, s))
+    joined = ""
+    if service := next(iter(joining), online):
+        consent = " --allow-reencoded" if REENCODED in service else ""
+        joined = f"interest training-set --entities labels.parquet --service {service} --out set.parquet{consent}"
     return Reading(python=python, curl=curl, training_set=joined)
