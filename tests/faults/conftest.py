@@ -193,6 +193,19 @@ def homes(tmp_path_factory: pytest.TempPathFactory, registry_database: Path, pro
 
 
 @pytest.fixture(scope="session")
+def model_homes(tmp_path_factory: pytest.TempPathFactory, planted_home: Path, processes: Processes) -> Homes:
+    """`planted`: a log of nine weeks whose features are built and served, and no model."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(planted_home, folder / "home")
+    homes = Homes(folder / "home", folder / "kept", processes)
+    world = World(Settings.load(home=homes.place), processes)
+    for step in ("prepare", "rebuild_online"):
+        world.run(step, *([FIRST] if step == "rebuild_online" else [])).well()
+    homes.keep("planted")
+    return homes
+
+
+@pytest.fixture(scope="session")
 def clean(homes: Homes) -> dict:
     """The state hash of the home in which nothing went wrong."""
     return homes.put_back("clean").hash()
