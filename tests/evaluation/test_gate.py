@@ -76,6 +76,7 @@ def test_a_challenger_that_is_as_good_is_promoted_with_every_rule_shown(judge):
     assert "ndcg@10 on all (120 users)" in decision.reasons[1]
 
 
+@pytest.mark.fault("a sabotaged model")
 def test_a_challenger_with_shuffled_item_embeddings_is_held(judge):
     decision = judge(shuffled_items)
     assert not decision.promote
@@ -96,6 +97,7 @@ def test_a_challenger_trained_on_shuffled_labels_is_held(judge, town):
     assert not judge(lambda scores: scores, model=sabotaged).promote
 
 
+@pytest.mark.fault("a NaN model")
 def test_scores_that_are_not_numbers_hold_a_model_even_if_few(judge):
     def one_nan(scores):
         scores[0, 5] = np.nan
@@ -106,6 +108,7 @@ def test_scores_that_are_not_numbers_hold_a_model_even_if_few(judge):
     assert decision.reasons[0] == "Held: the scores of 1 of 120 users are NaN or infinite."
 
 
+@pytest.mark.fault("a constant model")
 def test_a_model_that_scores_all_items_the_same_is_held_also_as_a_first_champion(judge):
     for champion in ("champion", None):
         decision = judge(lambda scores: np.zeros_like(scores), champion)

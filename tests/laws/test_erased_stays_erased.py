@@ -162,6 +162,7 @@ def test_a_look_up_says_not_found_and_no_more(erased):
     assert look_up(settings, STAYS, "support_profile_v1", NOW).status in ("found", "stale")
 
 
+@pytest.mark.fault("erase, then backfill, replay and late files")
 def test_nothing_brings_the_user_back(erased):
     from pipeline.serving.lookup import look_up
     from pipeline.steps.behavior_logs import replay_quarantine

@@ -136,6 +136,7 @@ def test_a_day_that_failed_is_tried_again_when_something_else_is_delivered_for_i
     assert balance(ledger, gap) == {"published": 5}
 
 
+@pytest.mark.fault("events too late for the lookback")
 def test_before_the_lookback_late_rows_are_kept_aside_and_the_day_stays_as_it_is(published, lake, ledger):
     day = lake.read(BEHAVIOR_EVENTS, OLD)
     late = [

@@ -130,6 +130,7 @@ def test_a_pickle_is_not_registered(registry, tmp_path):
     assert registry.versions(MODEL) == []
 
 
+@pytest.mark.fault("a pickle in place of weights")
 def test_a_pickle_that_was_slipped_in_later_is_not_loaded(registry, register):
     version = register(0)
     (registry.fetch(version) / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
@@ -137,6 +138,7 @@ def test_a_pickle_that_was_slipped_in_later_is_not_loaded(registry, register):
         registry.fetch(version)
 
 
+@pytest.mark.fault("a weight file with one byte flipped")
 def test_a_flipped_byte_is_refused(registry, register):
     version = register(0)
     weights = registry.fetch(version) / "model.safetensors"

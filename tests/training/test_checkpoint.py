@@ -27,6 +27,7 @@ def test_the_newest_whole_checkpoint_is_found_and_old_ones_are_removed(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0003", "epoch-0004"]
 
 
+@pytest.mark.fault("a checkpoint with a changed byte, cut or without manifest")
 @pytest.mark.parametrize("damage", ["no manifest", "cut", "changed byte", "missing file", "empty"])
 def test_an_incomplete_checkpoint_is_passed_over(tmp_path, damage):
     save_checkpoint(tmp_path, checkpoint(0))

@@ -88,6 +88,7 @@ SLOW_RUN = textwrap.dedent("""
 """)
 
 
+@pytest.mark.fault("SIGTERM in training, then resume")
 def test_a_run_that_was_terminated_goes_on(rounds, tmp_path):
     import pickle
 
