@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.errors import BadSetting
+
 MICROSECONDS = 1_000_000
+RECURRENT = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 def gap_buckets(microseconds: Tensor, num_buckets: int) -> Tensor:
@@ -102,11 +105,11 @@ class TransformerEncoder(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """A GRU over event tokens; time reaches it through the tokens' gap buckets."""
+    """A GRU or an LSTM over event tokens; time reaches it through the tokens' gap buckets."""
 
-    def __init__(self, dim: int, layers: int, dropout: float):
+    def __init__(self, kind: type[nn.GRU] | type[nn.LSTM], dim: int, layers: int, dropout: float):
         super().__init__()
-        self.cells = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.cells = kind(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, times: Tensor) -> Tensor:
@@ -115,9 +118,13 @@ class RecurrentEncoder(nn.Module):
 
 
 def build_encoder(config) -> nn.Module:
-    """The arm that `config.encoder` names: `transformer` or `gru`."""
-    if config.encoder == "gru":
-        return RecurrentEncoder(config.dim, config.layers, config.dropout)
+    """The arm that `config.encoder` names: `transformer`, `gru` or `lstm`. Raises BadSetting for another name."""
+    if config.encoder in RECURRENT:
+        return RecurrentEncoder(RECURRENT[config.encoder], config.dim, config.layers, config.dropout)
+    if config.encoder != "transformer":
+        raise BadSetting(
+            f"There is no encoder {config.encoder!r}. Expected one of: transformer, {', '.join(RECURRENT)}."
+        )
     return TransformerEncoder(
         config.dim, config.layers, config.heads, config.feed_forward, config.dropout, config.gap_buckets,
         config.history_length,

@@ -22,7 +22,7 @@ from pipeline.models.losses import (
 )
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
-ENCODERS = ("transformer", "gru")
+ENCODERS = ("transformer", "gru", "lstm")
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -159,6 +159,11 @@ def test_a_field_that_no_model_reads_is_refused():
     assert InterestEvolutionConfig.changed({"dim": 32}).dim == 32
     with pytest.raises(BadSetting, match=r"no field width.*batches_an_epoch"):
         InterestEvolutionConfig.changed({"width": 32})
+
+
+def test_an_encoder_that_does_not_exist_is_refused_by_name(interest_world):
+    with pytest.raises(BadSetting, match=r"no encoder 'mamba'.*transformer, gru, lstm"):
+        interest_world.model(encoder="mamba")
 
 
 def test_a_comparison_on_another_catalogue_is_refused(interest_world):

@@ -50,6 +50,13 @@ def test_the_round_that_users_make_is_learned(rounds, changes):
     assert (best == FIRST_ITEM + 6 * group + (position + 1) % 6).mean() > 0.8
 
 
+def test_an_lstm_learns_too(rounds):
+    """Slower than the others: its loss falls, on what it has not seen as well."""
+    trained = train_interest_model(*rounds.inputs, rounds.config(encoder="lstm"), replace(QUICK, max_epochs=6))
+    first, last = trained.curves[0], trained.curves[-1]
+    assert last["next"] < 0.7 * first["next"] and last["validation_next"] < 0.9 * first["validation_next"]
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(rounds):
     one, two = (train_interest_model(*rounds.inputs, rounds.config(), QUICK) for _ in range(2))
     assert equal(one.model, two.model) and one.model.config.space_id == two.model.config.space_id
