@@ -3,6 +3,7 @@
 from feast import FeatureService
 from interest_windows import interest_windows
 from long_term_interest import long_term_interest
+from long_term_interest_reencoded import long_term_interest_reencoded
 from recommendations import recommendations
 from sequence_features import sequence_features
 
@@ -47,4 +48,13 @@ training_v1 = FeatureService(
     description="For a training set, joined point in time: what was known of the user at the time of each row.",
     owner=OWNER,
     tags={"consumer": "training", "freshness": "26h", "space": "space_id; a row's vector may differ in space"},
+)
+
+training_reencoded_v1 = FeatureService(
+    name="training_reencoded_v1",
+    features=[sequence_features[LAST_EVENTS], interest_windows, long_term_interest_reencoded],
+    description="For a training set over days before the first model, with re-encoded vectors: they know later data, "
+    "so the set is refused unless allow_reencoded is given.",
+    owner=OWNER,
+    tags={"consumer": "training", "reencoded": "yes", "space": "space_id; a row's vector may differ in space"},
 )

@@ -7,6 +7,7 @@ from pipeline.contracts.late_events import LATE_EVENTS
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
 from pipeline.contracts.lookup_log import LOOKUP_LOG, LOOKUP_PARITY
 from pipeline.contracts.online_parity import ONLINE_PARITY
+from pipeline.contracts.other_spaces import LONG_TERM_INTEREST_MAPPED, LONG_TERM_INTEREST_REENCODED
 from pipeline.contracts.recommendations import RECOMMENDATIONS
 from pipeline.contracts.sequence_features import SEQUENCE_FEATURES
 from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table, duration_of
@@ -20,6 +21,8 @@ TABLES = (
     SEQUENCE_FEATURES,
     INTEREST_WINDOWS,
     LONG_TERM_INTEREST,
+    LONG_TERM_INTEREST_REENCODED,
+    LONG_TERM_INTEREST_MAPPED,
     RECOMMENDATIONS,
     ONLINE_PARITY,
     LOOKUP_LOG,
@@ -33,6 +36,8 @@ __all__ = [
     "ITEM_TEXT",
     "LATE_EVENTS",
     "LONG_TERM_INTEREST",
+    "LONG_TERM_INTEREST_MAPPED",
+    "LONG_TERM_INTEREST_REENCODED",
     "LOOKUP_LOG",
     "LOOKUP_PARITY",
     "MAX_ID_LENGTH",

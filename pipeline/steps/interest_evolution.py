@@ -32,6 +32,7 @@ from pipeline.steps.model_runs import (
     register_run,
     registered,
 )
+from pipeline.steps.spaces import map_to_last_space
 from pipeline.steps.training_data import TrainingData, read_training_data
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
@@ -100,7 +101,10 @@ def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime)
         # An older week was decided since: the candidate has to beat the champion that serves now.
         model = load_interest(registry, version)
         evaluation = _evaluate(model, read_training_data(as_of, settings), registry, run_key, settings)
-    return gate_version(registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at)
+    outcome = gate_version(registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at)
+    if outcome.promoted:
+        map_to_last_space(as_of, settings)
+    return outcome
 
 
 def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:

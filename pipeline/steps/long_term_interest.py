@@ -1,5 +1,6 @@
 """
-Encodes users into `long_term_interest` with the version that serves the day, and pushes the vectors online.
+Encodes users into `long_term_interest` with the version that serves the day, and pushes the vectors online. A day
+before the first model is re-encoded in a table of its own.
 
 The users active on the day; everybody on the first day of another version, because a vector of the old space can no
 longer be compared with anything.
@@ -12,7 +13,7 @@ from datetime import datetime
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import LONG_TERM_INTEREST
+from pipeline.contracts import LONG_TERM_INTEREST, LONG_TERM_INTEREST_MAPPED, LONG_TERM_INTEREST_REENCODED
 from pipeline.features.histories import Histories
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.observability import get_logger
@@ -26,10 +27,12 @@ from pipeline.steps.serving_days import (
     days_of_another_version,
     facts_of_version,
     is_for_everyone,
+    record_day,
     sequences_to_serve,
     skip_day,
     write_day,
 )
+from pipeline.steps.spaces import mapped_rows
 from pipeline.stores.feature_store import push_online
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.locks import alone
@@ -55,6 +58,10 @@ class EmbeddedUsers(BaseModel):
     space_id: str = ""
     pushed: int = 0
     """Rows that the online store took; those that it holds already, or newer ones of, are not among them."""
+    mapped: int = 0
+    """Vectors that were also written in the space before, for consumers who still read it."""
+    reencoded: int = 0
+    """Vectors of a day before the first model, written to `long_term_interest_reencoded` and served to nobody."""
     changed: bool = False
     later_days: list[str] = []
     """Days after it that were stale and were embedded again."""
@@ -70,7 +77,9 @@ def embed_users(
     with alone(settings, LONG_TERM_INTEREST.name):
         embedding = _Embedding(settings, known_at, push)
         embedded = embedding.embed(day, everyone)
-        later = days_behind_their_sequences(embedding.lake, embedding.ledger, LONG_TERM_INTEREST, day)
+        tables = (LONG_TERM_INTEREST, LONG_TERM_INTEREST_REENCODED)
+        behind = [days_behind_their_sequences(embedding.lake, embedding.ledger, table, day) for table in tables]
+        later = sorted({other for days in behind for other in days})
         for other in later:
             embedding.embed(other)
     return embedded.model_copy(update={"later_days": [other.key for other in later]})
@@ -81,7 +90,7 @@ def restate_interest(settings: Settings, known_at: datetime) -> list[EmbeddedUse
     with alone(settings, LONG_TERM_INTEREST.name):
         embedding = _Embedding(settings, known_at)
         days = days_of_another_version(embedding.ledger, LONG_TERM_INTEREST, embedding.timeline)
-        return [embedding.embed(day) for day in days]
+        return [embedding.embed(day) for day in sorted({*days, *embedding.days_to_reencode()})]
 
 
 def draft_interest(
@@ -105,8 +114,10 @@ class _Embedding:
         version, is_new = self.timeline.serving(day)
         if version is None:
             skip_day(self.ledger, LONG_TERM_INTEREST, day, self.known_at)
-            log.info("no users embedded", partition=day.key, reason=NO_MODEL_YET)
-            return EmbeddedUsers(day=day.key, state=NO_MODEL_YET)
+            reencoded = self.reencode(day)
+            log.info("no users embedded", partition=day.key, reason=NO_MODEL_YET, reencoded=reencoded)
+            return EmbeddedUsers(day=day.key, state=NO_MODEL_YET, reencoded=reencoded)
+        self.end_reencoding(day)
         everyone = everyone or is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
         sequences = sequences_to_serve(self.lake, day, everyone)
         rows = self.encode(sequences, version, day)
@@ -124,6 +135,7 @@ class _Embedding:
             model_version=version.number,
             space_id=version.space_id,
             pushed=pushed,
+            mapped=self.map(day, standing, version),
             changed=committed.changed,
         )
         log.info("users embedded", partition=day.key, **embedded.model_dump(exclude={"day", "later_days"}))
@@ -135,6 +147,44 @@ class _Embedding:
             return LONG_TERM_INTEREST.empty()
         everyone = is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
         return self.encode(sequences_to_serve(self.lake, day, everyone, sequences), version, day)
+
+    def map(self, day: Day, standing: pl.DataFrame, version: Version) -> int:
+        """Write and push the day's vectors in the space before, while somebody reads it."""
+        if version.tags.get("previous_space") not in self.settings.spaces.still_read or "space_map" not in version.tags:
+            return 0
+        rows, table = mapped_rows(standing, version, self.registry), LONG_TERM_INTEREST_MAPPED
+        details = {"model_version": version.number, "space_id": version.tags["previous_space"]}
+        record_day(self.lake, self.ledger, table, day, rows, details, self.known_at)
+        if self.push:
+            push_online(self.settings, table.name, self.lake.current(table, day, day).collect())
+        return rows.height
+
+    def reencode(self, day: Day) -> int:
+        """Encode a day that no model may serve with the oldest one, in the table that says so. Nothing is pushed."""
+        oldest = self.timeline.oldest
+        if oldest is None:
+            return 0
+        rows = self.encode(sequences_to_serve(self.lake, day, everyone=False), oldest, day)
+        details = {"model_version": oldest.number, "space_id": oldest.space_id}
+        record_day(self.lake, self.ledger, LONG_TERM_INTEREST_REENCODED, day, rows, details, self.known_at)
+        return rows.height
+
+    def end_reencoding(self, day: Day) -> None:
+        """A day that a model may serve has no re-encoded rows, whatever it had before that model was promoted."""
+        table = LONG_TERM_INTEREST_REENCODED
+        line = self.ledger.partition(table.name, day.key)
+        if line is not None and line.state == "published":
+            details = {"reason": "a model serves the day"}
+            record_day(self.lake, self.ledger, table, day, table.empty(), details, self.known_at)
+
+    def days_to_reencode(self) -> list[Day]:
+        """The days without a model that were not re-encoded, or by another version than the oldest one of now."""
+        oldest = self.timeline.oldest
+        lines = self.ledger.partitions(LONG_TERM_INTEREST_REENCODED.name)
+        done = {line.partition: line.details.get("model_version") for line in lines}
+        skipped = [line for line in self.ledger.partitions(LONG_TERM_INTEREST.name) if line.state == "skipped"]
+        days = [Day.parse(line.partition) for line in skipped if done.get(line.partition) != (oldest and oldest.number)]
+        return [day for day in days if self.timeline.serving(day)[0] is None]
 
     def encode(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
         """Rows of the contract LONG_TERM_INTEREST, one for each user of `sequences`."""

@@ -50,6 +50,11 @@ class Timeline:
         """The interest versions, which wait for their release: no vector is served that no release can read."""
         return replace(cls.of(registry, "interest_evolution"), releases=cls.of(registry, "collaborative_filter"))
 
+    @property
+    def oldest(self) -> Version | None:
+        """The version that encodes what is older than all of them."""
+        return self.promoted[0] if self.promoted else None
+
     def serving(self, day: Day) -> tuple[Version | None, bool]:
         """The version that serves a day, and whether it is another one than on the day before."""
         version, before = self.at(day.start), self.at(day.plus(-1).start)
@@ -109,6 +114,13 @@ def write_day(
     """Replace one day of a table and record it; an unchanged day keeps its line in the ledger."""
     upstream = upstream_contents(ledger, table) | {MODEL: {day.key: str(details["model_version"])}}
     details = details | provenance(table, day.key, rows, upstream, settings)
+    return record_day(lake, ledger, table, day, rows, details, known_at)
+
+
+def record_day(
+    lake: Lake, ledger: Ledger, table: Table, day: Day, rows: pl.DataFrame, details: dict, known_at: datetime
+) -> Committed:
+    """`write_day`, with the details as they are given."""
     record = PartitionRecord(
         table_name=table.name,
         partition=day.key,

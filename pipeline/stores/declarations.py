@@ -6,7 +6,7 @@ From contracts to Feast objects, so that `feature_repo/` types no column, no mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -72,11 +72,16 @@ def view_of(
     description: str,
     ttl: timedelta | None = None,
     written_by: str = "",
+    online: bool = True,
+    says: Mapping[str, str] | None = None,
 ) -> FeatureView:
     """The view of a whole table. Without `ttl` a row holds until the next one, however long that takes.
 
     Its tags say how fresh it is kept (where that is promised), what a missing value means, which Dag writes it, and,
-    for a vector, where its space is named.
+    for a vector, where its space is named; and what it `says` beside that.
+
+    Args:
+        online: False for a view that is only joined to training sets; nothing of it can be pushed.
     """
     missing = "; ".join(f"{column.name}: {column.when_null}" for column in table.columns if not column.required)
     tags = {"freshness": table.freshness} if table.freshness else {}
@@ -97,8 +102,8 @@ def view_of(
         ttl=ttl or timedelta(0),
         schema=[field_of(column) for column in table.columns if column.name not in (EVENT_TIME, CREATED)],
         source=source,
-        online=True,
-        tags=tags,
+        online=online,
+        tags=tags | dict(says or {}),
     )
 
 

@@ -118,7 +118,8 @@ def push_online(settings: Settings, view: str, frame: pl.DataFrame) -> PushedRow
         frame: rows of the table's contract; other columns are left out.
 
     Raises:
-        ContractViolation: a column is missing or of another type, or a value is missing. Nothing was pushed.
+        ContractViolation: a column is missing or of another type, a value is missing, or the view is not for serving.
+            Nothing was pushed.
         NotFound: the view was not applied.
         EngineFailure: the online store did not answer. Worth a retry.
     """
@@ -128,6 +129,8 @@ def push_online(settings: Settings, view: str, frame: pl.DataFrame) -> PushedRow
     if table is None or feature_view is None:
         known = ", ".join(sorted(found.name for found in store.list_feature_views(allow_cache=True)))
         raise NotFound(f"Feature view {view!r} is not applied (applied: {known or 'none'}). Nothing was pushed.")
+    if not feature_view.online:
+        raise ContractViolation(f"{view} is for training sets only and is never served. Nothing was pushed.")
     _check(table, frame)
     fenced = write_newest(store, feature_view, frame.select(table.names))
     return PushedRows(
@@ -164,19 +167,19 @@ def prepare_online(settings: Settings) -> None:
 
 
 def keys_of_views(settings: Settings) -> dict[str, str]:
-    """By applied view, the column that names the entity it is about; empty where nothing is applied."""
+    """By applied view that is served, the column that names its entity; empty where nothing is applied."""
     try:
         views = open_feature_store(settings).list_feature_views(allow_cache=True)
     except FileNotFoundError:
         return {}
-    return {view.name: view.join_keys[0] for view in sorted(views, key=lambda view: view.name)}
+    return {view.name: view.join_keys[0] for view in sorted(views, key=lambda view: view.name) if view.online}
 
 
 def newest_online(settings: Settings) -> dict[str, datetime | None]:
-    """By applied view, the newest event time that is served; None where nothing was pushed yet."""
+    """By applied view that is served, its newest event time; None where nothing was pushed yet."""
     store = open_feature_store(settings)
     views = sorted(store.list_feature_views(allow_cache=True), key=lambda view: view.name)
-    return {view.name: store.provider.online_store.newest(store.config, view) for view in views}
+    return {view.name: store.provider.online_store.newest(store.config, view) for view in views if view.online}
 
 
 def _view(store: FeatureStore, name: str):

@@ -313,6 +313,10 @@ class Registry:
             )
         return self.version(version.model, version.number)
 
+    def note(self, version: Version, tags: dict[str, str]) -> None:
+        """Keep facts about a version that were learned after it was registered, in the order given."""
+        self._tag(version, tags)
+
     def _tag(self, version: Version, tags: dict[str, str]) -> None:
         for key, value in tags.items():
             self._client.set_model_version_tag(version.model, str(version.number), key, value)
