@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.contracts import LOOKUP_LOG, LOOKUP_PARITY, ONLINE_PARITY, TABLES, Table
 from pipeline.contracts.content import content_hash
 from pipeline.settings import Settings
+from pipeline.steps.online_parity import is_applied
 from pipeline.stores.registered import Registered, registered_versions
 from pipeline.stores.tables import Lake, newest_versions
 
@@ -114,7 +115,7 @@ def _of_online(settings: Settings, run_keys: RunKeys) -> dict[str, str]:
 
     tables = {table.name: table for table in TABLES}
     served = {}
-    for view in keys_of_views(settings):
+    for view in keys_of_views(settings) if is_applied(settings) else ():
         if keys := sorted(served_keys(settings, view)):
             rows = served_rows(settings, tables[view], keys)
             served[view] = content_hash(_content(tables[view], rows, run_keys))
