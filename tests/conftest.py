@@ -254,3 +254,29 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.section("faults")
         for fault, (outcome, seconds) in rows.items():
             terminalreporter.write_line(f"{fault:<{width}}  {outcome:<8}  {seconds:6.1f} s")
+
+
+@pytest.fixture(scope="session")
+def language_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of two tiny language models with random weights, one that looks both ways and one that does not."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", *"ab", "item", "number", "even", "odd", *map(str, range(20))]
+    tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    shape = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    made = {
+        "bert": BertModel(BertConfig(**shape, intermediate_size=32, max_position_embeddings=128)),
+        "gpt2": GPT2Model(GPT2Config(vocab_size=len(words), n_embd=16, n_layer=2, n_head=2, n_positions=128)),
+    }
+    folders = {}
+    for name, model in made.items():
+        folders[name] = str(tmp_path_factory.mktemp(name))
+        model.save_pretrained(folders[name])
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
+            folders[name]
+        )
+    return folders

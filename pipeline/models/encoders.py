@@ -1,5 +1,5 @@
 """
-Sequence encoders behind one interface: event tokens and their times in, one state for each event out.
+Sequence encoders behind one interface: event tokens, their times and items in, one state for each event out.
 
 A state depends on its event and on earlier ones only. Sequences are padded on the right, so that padding is always
 in the future of every real event and needs no mask of its own.
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import BadSetting
+from pipeline.models.language import LanguageEncoder
 
 MICROSECONDS = 1_000_000
 RECURRENT = {"gru": nn.GRU, "lstm": nn.LSTM}
+ENCODERS = ("transformer", *RECURRENT, "language")
 
 
 def gap_buckets(microseconds: Tensor, num_buckets: int) -> Tensor:
@@ -96,8 +98,9 @@ class TransformerEncoder(nn.Module):
         self.blocks = nn.ModuleList(GatedBlock(dim, heads, feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, times: Tensor) -> Tensor:
-        """tokens [batch, length, dim], times [batch, length] int64 microseconds -> [batch, length, dim]"""
+    def forward(self, tokens: Tensor, times: Tensor, items: Tensor) -> Tensor:
+        """tokens [batch, length, dim], times [batch, length] int64 microseconds -> [batch, length, dim]; `items` is
+        part of the interface only"""
         bias = self.bias(times)
         for block in self.blocks:
             tokens = block(tokens, bias)
@@ -112,19 +115,19 @@ class RecurrentEncoder(nn.Module):
         self.cells = kind(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, times: Tensor) -> Tensor:
-        """tokens [batch, length, dim] -> [batch, length, dim]; `times` is part of the interface only"""
+    def forward(self, tokens: Tensor, times: Tensor, items: Tensor) -> Tensor:
+        """tokens [batch, length, dim] -> [batch, length, dim]; the other two are part of the interface only"""
         return self.norm(tokens + self.cells(tokens)[0])
 
 
 def build_encoder(config) -> nn.Module:
-    """The arm that `config.encoder` names: `transformer`, `gru` or `lstm`. Raises BadSetting for another name."""
+    """The arm that `config.encoder` names: one of ENCODERS. Raises BadSetting for another name."""
     if config.encoder in RECURRENT:
         return RecurrentEncoder(RECURRENT[config.encoder], config.dim, config.layers, config.dropout)
+    if config.encoder == "language":
+        return LanguageEncoder(config)
     if config.encoder != "transformer":
-        raise BadSetting(
-            f"There is no encoder {config.encoder!r}. Expected one of: transformer, {', '.join(RECURRENT)}."
-        )
+        raise BadSetting(f"There is no encoder {config.encoder!r}. Expected one of: {', '.join(ENCODERS)}.")
     return TransformerEncoder(
         config.dim, config.layers, config.heads, config.feed_forward, config.dropout, config.gap_buckets,
         config.history_length,

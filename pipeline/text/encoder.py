@@ -33,7 +33,7 @@ class TextEncoder:
 
     def __init__(self, name: str, batch_size: int = 128, max_tokens: int = 28, device: str = "cpu"):
         self.name, self.batch_size, self.max_tokens = name, batch_size, max_tokens
-        place = _place(name)
+        place = place_of(name)
         offline = Path(place).is_dir()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=offline)
@@ -67,7 +67,8 @@ def text_of(title: str, categories: Sequence[str]) -> str:
     return f"{title}. {', '.join(categories)}" if categories else title
 
 
-def _place(name: str) -> str:
+def place_of(name: str) -> str:
+    """Where a model's files are: the folder of a packaged one, a folder, or else the name itself, a hub id."""
     module = PACKAGED.get(name)
     if module is None:
         return str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name

@@ -1,5 +1,6 @@
 """Training the interest model: it learns, it is the same twice, and an interruption leaves no trace."""
 
+import functools
 import inspect
 import os
 import signal
@@ -182,8 +183,11 @@ CHANGED = {
     "learned_balance": True, "future_share": 0.1, "full_softmax_items": 3, "negatives": 5, "negative_power": 0.9,
     "learning_rate": 0.02, "weight_decay": 0.9, "warmup_steps": 2, "max_grad_norm": 0.01, "tokens_a_batch": 30,
     "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0, "item_start": 0.0,
+    "title_tokens": 2, "lora_rank": 3,
 }
-FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "space_id", "trend_as_of"}
+FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "space_id", "trend_as_of", "language_config"}
+OF_SAMPLES, OF_LANGUAGE = ("negatives", "negative_power"), ("language_model", "title_tokens", "lora_rank")
+"""Fields that are read only where others have a certain value."""
 
 
 def answers(rounds, config: InterestEvolutionConfig) -> tuple:
@@ -191,24 +195,32 @@ def answers(rounds, config: InterestEvolutionConfig) -> tuple:
     return trained.model.scores(rounds.train, AS_OF).tobytes(), trained.model.config.space_id
 
 
+def others_of(name: str, language_models: dict[str, str]) -> dict[str, object]:
+    """What else has to be set so that a field is read."""
+    if name in OF_LANGUAGE:
+        return {"encoder": "language", "language_model": language_models["bert"]}
+    return {"full_softmax_items": 0} if name in OF_SAMPLES else {}
+
+
 @pytest.fixture(scope="module")
-def usual(rounds) -> dict[bool, tuple]:
-    return {
-        False: answers(rounds, rounds.config()),
-        True: answers(rounds, rounds.config(full_softmax_items=0)),
-    }
+def usual(rounds, language_models):
+    @functools.cache
+    def found(*others: tuple[str, object]) -> tuple:
+        return answers(rounds, rounds.config(**dict(others)))
+
+    return found
 
 
-@pytest.mark.parametrize("name", sorted(CHANGED))
-def test_every_field_of_the_configuration_changes_something(rounds, usual, name):
-    sampled = name in ("negatives", "negative_power")
-    others = {"full_softmax_items": 0} if sampled else {}
-    assert answers(rounds, rounds.config(**others, **{name: CHANGED[name]})) != usual[sampled]
+@pytest.mark.parametrize("name", sorted({*CHANGED, "language_model"}))
+def test_every_field_of_the_configuration_changes_something(rounds, usual, language_models, name):
+    others = others_of(name, language_models)
+    changed = {**others, name: language_models["gpt2"] if name == "language_model" else CHANGED[name]}
+    assert answers(rounds, rounds.config(**changed)) != usual(*others.items())
 
 
 def test_no_field_is_left_out_of_the_list_above():
     fields = set(inspect.signature(InterestEvolutionConfig.__init__).parameters) - {"self", "kwargs"}
-    assert fields == set(CHANGED) | FILLED_IN
+    assert fields == {*CHANGED, *FILLED_IN, "language_model"}
 
 
 def test_the_device_is_a_gpu_only_where_there_is_one():
