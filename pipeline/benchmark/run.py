@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.benchmark.contenders import MODELS, SEEDED, Contenders
+from pipeline.benchmark.forecasts import ForecastPlan, check_forecastable, forecast_tables
 from pipeline.benchmark.item_texts import text_vectors
 from pipeline.benchmark.log import BenchmarkLog
 from pipeline.benchmark.provenance import provenance
@@ -52,6 +53,8 @@ class BenchmarkPlan:
     samples: int = 1000
     model_changes: Mapping[str, object] | None = None
     """fields of the interest model's configuration"""
+    forecasts: ForecastPlan | None = None
+    """whether the category mix is forecast as well"""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.models if name not in MODELS]
@@ -68,6 +71,8 @@ def run_benchmark(
 ) -> dict:
     """Fit, ask, write; gives back what `benchmark.json` holds. Raises BadSetting, ContractViolation."""
     split = split_log(log, plan.kind, plan.quantile)
+    if plan.forecasts:
+        check_forecastable(split)
     out.mkdir(parents=True, exist_ok=True)
     began = time.process_time()
     text, space = text_vectors(split.catalogue, out / "cache", plan.encoder, plan.batch_size, plan.max_tokens)
@@ -76,6 +81,7 @@ def run_benchmark(
         f"text {'none' if text is None else text.shape[1]} dimensions in {text_seconds:.0f} CPU seconds")
     comparisons: list[Comparison] = []
     costs: dict[str, dict[str, dict]] = {}
+    first: Contenders | None = None
     for seed in range(plan.first_seed, plan.first_seed + plan.seeds):
         names = [name for name in plan.models if not comparisons or name in SEEDED]
         if not names:
@@ -83,6 +89,7 @@ def run_benchmark(
         contenders = Contenders(
             split, text, space, seed, plan.budget_cpu_seconds, plan.include_seen, dict(plan.model_changes or {})
         )
+        first = first or contenders
         found: Comparison | None = None
         for name in names:
             model = contenders.get(name)
@@ -106,7 +113,10 @@ def run_benchmark(
     result = {
         "command": command,
         "provenance": provenance(),
-        "plan": {**vars(plan), "models": list(plan.models), "model_changes": dict(plan.model_changes or {})},
+        "plan": {
+            **vars(plan), "models": list(plan.models), "model_changes": dict(plan.model_changes or {}),
+            "forecasts": plan.forecasts and vars(plan.forecasts),
+        },
         "log": {"rows": log.rows, "duplicates": log.duplicates, "refused": log.refused},
         "split": facts_of(split),
         "questions": comparisons[0].facts,
@@ -122,6 +132,9 @@ def run_benchmark(
         "scoring_seconds": {name: round(comparisons[0].seconds[name], 2) for name in values},
         "costs": costs,
     }
+    if plan.forecasts:
+        say("forecasting the category mix")
+        result["forecasts"] = forecast_tables(split, first.get("interest_evolution"), plan.forecasts)
     result = _without_nan(result)
     (out / "benchmark.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
     (out / "benchmark.md").write_text(markdown(result), encoding="utf-8")

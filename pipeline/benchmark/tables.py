@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.benchmark.forecasts import forecast_lines
 from pipeline.evaluation.bootstrap import resampled_means
 
 METRICS = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
@@ -88,6 +89,8 @@ def markdown(result: Mapping) -> str:
         model = row["model"]
         seeds = ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"])
         lines.append(f"| {model} | {seeds} | {first[model]['cpu_seconds']:.1f} | {result['scoring_seconds'][model]} |")
+    if forecasts := result.get("forecasts"):
+        lines += forecast_lines(forecasts)
     for seed, costs in result["costs"].items():
         if found := costs.get("interest_evolution"):
             lines += [

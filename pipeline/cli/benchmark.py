@@ -35,6 +35,9 @@ def benchmark(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A field of the interest model's configuration; repeat."),
     ] = None,
+    forecasts: Annotated[
+        bool, typer.Option("--forecasts", help="Also forecast the category mix, beside ETS, ARIMA and an LSTM.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Measure all models and the baselines on one split of any log. Needs no home and changes nothing but --out.
@@ -45,6 +48,7 @@ def benchmark(
     import sys
 
     from pipeline.benchmark.contenders import MODELS
+    from pipeline.benchmark.forecasts import ForecastPlan
     from pipeline.benchmark.log import read_log
     from pipeline.benchmark.provenance import digest_of
     from pipeline.benchmark.run import BenchmarkPlan, run_benchmark
@@ -71,6 +75,7 @@ def benchmark(
         batch_size=settings.text.batch_size,
         max_tokens=settings.text.max_tokens,
         model_changes=_changes(change or []),
+        forecasts=ForecastPlan(seed=first_seed) if forecasts else None,
     )
     require_writable(out)
     log = read_log(events, items, load_mapping(mapping or preset), settings.logs.earliest_event, utc_now())

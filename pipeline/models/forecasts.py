@@ -4,6 +4,7 @@ What a series will be on average over the next steps: the time-series arms that 
 A series is one float64 array [steps] of how much somebody, or everybody, did in one category, oldest first. An arm
 answers for many series at once: float64 [series], the mean forecast of the next `horizon` steps, never below 0.
 
+    LongRunMean         what was on average
     SeasonalNaive       the last season, repeated (Hyndman & Athanasopoulos, Forecasting, 5.2)
     StatisticalModel    ETS or ARIMA, its form chosen for each series by AICc (statsforecast)
     GlobalLSTM          one network for all series, each divided by its own mean (Hewamalage et al. 2021)
@@ -31,6 +32,16 @@ class Forecaster(Protocol):
     name: str
 
     def forecast(self, series: Sequence[np.ndarray], horizon: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class LongRunMean:
+    """The mean of all that is known; 0 for an empty series."""
+
+    name: str = "long_run_mean"
+
+    def forecast(self, series: Sequence[np.ndarray], horizon: int) -> np.ndarray:
+        return np.array([values.mean() if len(values) else 0.0 for values in series])
 
 
 @dataclass(frozen=True)
