@@ -149,6 +149,7 @@ def joined(one: Comparison, other: Comparison) -> Comparison:
         models=(*one.models, *other.models),
         values={**one.values, **other.values},
         coverage={**one.coverage, **other.coverage},
+        exposure={**one.exposure, **other.exposure},
         health={**one.health, **other.health},
         seconds={**one.seconds, **other.seconds},
     )

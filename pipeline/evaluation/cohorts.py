@@ -8,6 +8,8 @@ Users by movement          returning  the last event is 28 days old or older whe
 (5 events or more)         drifting   of the others, the third whose category mix moved most from the older to the
                                       newer half of their events (total variation distance)
                            stable     the rest
+Users by news              idle     no event in the 7 days before the test begins: a new version of a week has
+                                    nothing new to say of them
 Items by popularity        cold     no event
                            head     the fewest items that make half of all events
                            tail     the rest
@@ -21,11 +23,14 @@ import numpy as np
 
 from pipeline.features.histories import Catalogue, Histories, microseconds_of
 
-USER_COHORTS = ("all", "new", "light", "heavy", "stable", "drifting", "returning")
+USER_COHORTS = ("all", "new", "light", "heavy", "stable", "drifting", "returning", "idle")
+GROUPS = ("new", "light", "heavy", "stable", "drifting", "returning")
+"""The cohorts that are groups of people: nobody of them is to be left behind."""
 ITEM_COHORTS = ("head", "tail", "cold")
 
 FEW_EVENTS = 5
 AWAY_DAYS = 28
+IDLE_DAYS = 7
 TOP_THIRD = 2 / 3
 
 
@@ -46,6 +51,7 @@ def user_cohorts(known: Histories, catalogue: Catalogue, test_start: datetime) -
         "stable": ~new & ~returning & ~drifting,
         "drifting": drifting,
         "returning": returning,
+        "idle": last < microseconds_of(test_start - timedelta(days=IDLE_DAYS)),
     }
 
 

@@ -2,7 +2,8 @@
 Several fitted recommenders, one split, the same users: what each is worth, how sure that is, and for whom.
 
 Names of metrics: `ndcg@k`, `hr@k`, `mrr@k` ask for the user's next item; `recall@k` and `future_ndcg@k` for all items
-of the test window (see split.py). `novelty@k`, `diversity@k` and `miscalibration@k` describe the lists.
+of the test window (see split.py). `novelty@k`, `diversity@k`, `miscalibration@k` and `head_share@k` describe the lists;
+`overlap@k` is what a list shares with the reference's.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import numpy as np
 
 from pipeline.evaluation import metrics
 from pipeline.evaluation.bootstrap import Interval, interval_of, paired_difference, resampled_means
-from pipeline.evaluation.cohorts import ITEM_COHORTS, category_mix, item_cohorts, user_cohorts
+from pipeline.evaluation.cohorts import GROUPS, ITEM_COHORTS, category_mix, item_cohorts, user_cohorts
+from pipeline.evaluation.fairness import group_gap
 from pipeline.evaluation.split import Questions, ask
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.recommender import Recommender, mask_special_items, top_k
 
 SHOWN = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
+FAIR = ("ndcg@10", "recall@50")
 LIST_DEPTH = 10
 """Lists are described (novelty, diversity, calibration, coverage) at this depth."""
 USERS_AT_ONCE = 1024
@@ -60,6 +63,8 @@ class Comparison:
     samples: int
     confidence: float
     seed: int
+    exposure: dict[str, float] = field(default_factory=dict)
+    """model → Gini coefficient of how often each item is shown"""
 
     def of(self, model: str, metric: str, cohort: str = "all") -> np.ndarray:
         """[users] values of a metric, NaN outside the cohort. Raises ValueError for an unknown name."""
@@ -92,6 +97,24 @@ class Comparison:
             self.confidence,
         )
 
+    def fairness(self, names: Sequence[str] = FAIR) -> dict[str, dict[str, dict]]:
+        """model → metric → the worst group of users, and its distance to the best one with an interval."""
+        groups = {name: self.cohorts[name] for name in GROUPS if name in self.cohorts}
+        found: dict[str, dict[str, dict]] = {}
+        for model in self.models:
+            for name in names:
+                if name not in self.values[model]:
+                    continue
+                gap = group_gap(
+                    self.values[model][name], groups, samples=self.samples, seed=self.seed, confidence=self.confidence
+                )
+                found.setdefault(model, {})[name] = {
+                    "worst": gap.worst, "best": gap.best, "worst_mean": gap.worst_value.mean,
+                    "worst_low": gap.worst_value.low, "worst_high": gap.worst_value.high, "gap": gap.gap.mean,
+                    "gap_low": gap.gap.low, "gap_high": gap.gap.high, "users": gap.gap.users,
+                }
+        return found
+
     def table(self, names: Sequence[str] = SHOWN, cohort: str = "all") -> list[dict]:
         """A row for each model, in their order: mean, low, high, users of each metric, and the paired difference.
 
@@ -120,7 +143,9 @@ class Comparison:
         """Every metric's mean over all users, ready to be logged; metrics without a value are left out."""
         found = {name: values[np.isfinite(values)] for name, values in self.values[model].items()}
         means = {name: float(values.mean()) for name, values in found.items() if values.size}
-        return {**means, f"coverage@{LIST_DEPTH}": self.coverage[model]}
+        exposure = self.exposure.get(model, float("nan"))
+        shown = {f"exposure_gini@{LIST_DEPTH}": exposure} if np.isfinite(exposure) else {}
+        return {**means, f"coverage@{LIST_DEPTH}": self.coverage[model], **shown}
 
     def to_dict(self) -> dict:
         """JSON-serialisable, values of users included (packed), ids of users not; `table` is there for readers."""
@@ -131,6 +156,8 @@ class Comparison:
             "as_of": self.as_of,
             "facts": self.facts,
             "coverage": self.coverage,
+            "exposure": _without_infinities(self.exposure),
+            "fairness": _without_infinities(self.fairness()),
             "health": {name: vars(health) for name, health in self.health.items()},
             "seconds": self.seconds,
             "samples": self.samples,
@@ -161,6 +188,7 @@ class Comparison:
             },
             cohorts={name: _unpack(text) > 0 for name, text in given["cohorts"].items()},
             coverage=dict(given["coverage"]),
+            exposure={name: float("nan") if gini is None else gini for name, gini in given.get("exposure", {}).items()},
             health={name: Health(**facts) for name, facts in given["health"].items()},
             seconds=dict(given["seconds"]),
             samples=given["samples"],
@@ -237,6 +265,10 @@ def compare(
         name: _values(asked.lists, questions, groups, tuple(ks))
         | {
             f"novelty@{LIST_DEPTH}": metrics.novelty(asked.lists[:, :LIST_DEPTH], counts),
+            f"head_share@{LIST_DEPTH}": metrics.popularity_exposure(asked.lists[:, :LIST_DEPTH], groups["head"]),
+            f"overlap@{LIST_DEPTH}": metrics.overlap(
+                asked.lists[:, :LIST_DEPTH], scores_of[reference].lists[:, :LIST_DEPTH]
+            ),
             f"diversity@{LIST_DEPTH}": metrics.diversity(asked.lists[:, :LIST_DEPTH], vectors),
             f"miscalibration@{LIST_DEPTH}": metrics.miscalibration(
                 asked.lists[:, :LIST_DEPTH], catalogue.category_matrix(), mix
@@ -263,6 +295,10 @@ def compare(
         cohorts=user_cohorts(questions.known, catalogue, test_start),
         coverage={
             name: metrics.coverage(asked.lists[:, :LIST_DEPTH], catalogue.num_items)
+            for name, asked in scores_of.items()
+        },
+        exposure={
+            name: metrics.exposure_gini(asked.lists[:, :LIST_DEPTH], catalogue.num_items)
             for name, asked in scores_of.items()
         },
         health={name: Health(asked.broken_users, asked.constant_users) for name, asked in scores_of.items()},

@@ -60,6 +60,45 @@ def coverage(lists: np.ndarray, num_items: int) -> float:
     return float((shown >= FIRST_ITEM).sum() / max(num_items - FIRST_ITEM, 1))
 
 
+def exposure_gini(lists: np.ndarray, num_items: int) -> float:
+    """How unevenly the catalogue's real items are shown, 0 (all as often) to almost 1 (one item only); Gini 1912.
+
+    G = sum_i (2 i - n - 1) x_i / (n sum x), x ascending, i from 1; NaN where nothing is shown.
+
+    Args:
+        lists: [users, k] int, -1 where a list is shorter.
+        num_items: length of the vocabulary, padding and the unknown item included.
+    """
+    shown = np.sort(np.bincount(lists[lists >= FIRST_ITEM], minlength=num_items)[FIRST_ITEM:])
+    if not shown.sum():
+        return float("nan")
+    n = len(shown)
+    return float(((2 * np.arange(1, n + 1) - n - 1) * shown).sum() / (n * shown.sum()))
+
+
+def popularity_exposure(lists: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """Share of the shown items that are in the popular head; [users] in [0, 1], NaN for an empty list.
+
+    Args:
+        lists: [users, k] int, -1 where a list is shorter.
+        head: [num_items] bool, for example the head of `cohorts.item_cohorts`.
+    """
+    return _mean_of_shown(head[np.maximum(lists, 0)].astype(np.float64), lists >= 0)
+
+
+def overlap(lists: np.ndarray, previous: np.ndarray) -> np.ndarray:
+    """Items that two lists share / length of the longer one; [users] in [0, 1], NaN where both are empty.
+
+    With the previous version's lists this is stability: 1 where a new version shows the same items, in any order.
+
+    Args:
+        lists, previous: [users, k] int of the same users, without repeats, -1 where a list is shorter.
+    """
+    same = ((lists[:, :, None] == previous[:, None, :]) & (lists >= 0)[:, :, None]).sum(axis=(1, 2))
+    longest = np.maximum((lists >= 0).sum(axis=1), (previous >= 0).sum(axis=1))
+    return np.where(longest > 0, same / np.maximum(longest, 1), np.nan)
+
+
 def novelty(lists: np.ndarray, item_counts: np.ndarray) -> np.ndarray:
     """Mean self-information of the shown items, -log2 p(item), in bits (Castells & Vargas 2011); [users].
 

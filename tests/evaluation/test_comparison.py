@@ -70,6 +70,16 @@ def test_the_difference_is_paired_and_named(comparison):
     assert absolute.low > 0 and absolute.users == 3
 
 
+def test_lists_are_described_beside_the_references(comparison):
+    # Lists of three: u1 c d e against e f c, u2 h c d against c d h, u3 f g h in both.
+    np.testing.assert_allclose(comparison.of("good", "overlap@10"), [2 / 3, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(comparison.of("poor", "overlap@10"), [1, 1, 1])
+    np.testing.assert_allclose(comparison.of("good", "head_share@10"), [0, 0, 0])  # a and b are the head, and had
+    assert 0 <= comparison.exposure["good"] < 1
+    assert comparison.means("good")["exposure_gini@10"] == comparison.exposure["good"]
+    assert comparison.fairness(("ndcg@3",))["good"]["ndcg@3"]["worst"] == ""  # three users are no groups
+
+
 @pytest.mark.parametrize("asks", [("nobody", "ndcg@3", "all"), ("good", "ndcg@7", "all"), ("good", "ndcg@3", "tall")])
 def test_an_unknown_name_is_answered_with_the_names_there_are(comparison, asks):
     with pytest.raises(ValueError, match="There are: "):

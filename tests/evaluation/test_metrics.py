@@ -60,6 +60,26 @@ def test_coverage_counts_real_items_that_somebody_was_shown():
     assert metrics.coverage(np.array([[2, 3], [3, -1]]), num_items=6) == pytest.approx(2 / 4)
 
 
+def test_exposure_is_even_when_every_item_is_shown_as_often_and_uneven_when_one_is():
+    assert metrics.exposure_gini(np.array([[2, 3], [4, 5]]), num_items=6) == pytest.approx(0.0)
+    assert metrics.exposure_gini(np.array([[2, -1], [2, -1]]), num_items=6) == pytest.approx(3 / 4)
+    # 0, 0, 1, 3 of four items: (-3 * 0 - 1 * 0 + 1 * 1 + 3 * 3) / (4 * 4)
+    assert metrics.exposure_gini(np.array([[2, 3], [2, -1], [2, -1]]), num_items=6) == pytest.approx(10 / 16)
+    assert np.isnan(metrics.exposure_gini(np.full((2, 3), -1), num_items=6))
+
+
+def test_popularity_exposure_is_the_share_of_the_head_in_a_list():
+    head = np.array([False, False, True, False, True])
+    lists = np.array([[2, 3, 4], [3, -1, -1], [-1, -1, -1]])
+    np.testing.assert_allclose(metrics.popularity_exposure(lists, head), [2 / 3, 0, np.nan])
+
+
+def test_overlap_is_what_two_lists_share_in_any_order():
+    one = np.array([[2, 3, 4], [2, 3, 4], [2, -1, -1], [-1, -1, -1]])
+    other = np.array([[4, 2, 3], [5, 6, 2], [2, 3, -1], [-1, -1, -1]])
+    np.testing.assert_allclose(metrics.overlap(one, other), [1, 1 / 3, 1 / 2, np.nan])
+
+
 def test_novelty_is_the_information_of_what_is_shown():
     counts = np.array([0, 0, 3, 1, 0])  # three real items: p = 4/7, 2/7, 1/7
     lists = np.array([[2, 4], [3, -1], [-1, -1]])

@@ -58,6 +58,8 @@ def test_a_user_who_moves_to_another_category_drifts_and_one_who_was_away_return
     cohorts = user_cohorts(histories, catalogue, start)
     assert cohorts["drifting"].tolist() == [False, False, True, False, False]
     assert cohorts["stable"].tolist() == [False, False, False, True, True]
+    assert not cohorts["idle"].any()
+    assert user_cohorts(histories, catalogue, start + timedelta(days=8))["idle"].all()
     later = user_cohorts(histories, catalogue, start + timedelta(days=28))
     assert later["returning"].tolist() == [False, False, True, True, True]
 
