@@ -11,6 +11,7 @@ from pipeline.features.histories import FIRST_ITEM, Catalogue
 from pipeline.models.language import language_config_of
 
 MOST_CATEGORIES = 128
+ITEM_LOSSES = ("full", "sampled", "gbce")
 
 
 class InterestEvolutionConfig(PretrainedConfig):
@@ -51,7 +52,10 @@ class InterestEvolutionConfig(PretrainedConfig):
         type_weight: float = 0.1,
         learned_balance: bool = False,
         future_share: float = 0.5,
+        item_loss: str = "auto",
         full_softmax_items: int = 2000,
+        softmax_rows: int = 0,
+        calibration: float = 0.75,
         negatives: int = 1024,
         negative_power: float = 0.5,
         learning_rate: float = 3e-3,
@@ -95,7 +99,10 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.type_weight = type_weight
         self.learned_balance = learned_balance
         self.future_share = future_share
+        self.item_loss = item_loss
         self.full_softmax_items = full_softmax_items
+        self.softmax_rows = softmax_rows
+        self.calibration = calibration
         self.negatives = negatives
         self.negative_power = negative_power
         self.learning_rate = learning_rate
@@ -107,6 +114,16 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.tokens_a_batch = tokens_a_batch
         self.batches_an_epoch = batches_an_epoch
         super().__init__(**kwargs)
+
+    @property
+    def chosen_loss(self) -> str:
+        """One of ITEM_LOSSES: `full`, `sampled` or `gbce`. Up to `full_softmax_items` items the full softmax, above it
+        the sampled one, unless `item_loss` says which. Raises BadSetting for another name.
+        """
+        if self.item_loss not in ("auto", *ITEM_LOSSES):
+            raise BadSetting(f"There is no item loss {self.item_loss!r}. Expected auto, {', '.join(ITEM_LOSSES)}.")
+        by_size = "full" if self.num_items <= self.full_softmax_items else "sampled"
+        return by_size if self.item_loss == "auto" else self.item_loss
 
     @classmethod
     def changed(cls, changes: dict[str, object]) -> InterestEvolutionConfig:

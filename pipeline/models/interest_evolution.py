@@ -32,9 +32,11 @@ from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.language import LanguageEncoder
 from pipeline.models.losses import (
     LossBalance,
+    generalised_binary_cross_entropy,
     item_cross_entropy,
     log_normaliser,
     mix_cross_entropy,
+    positive_power,
     sampled_cross_entropy,
 )
 
@@ -223,10 +225,15 @@ class InterestEvolutionModel(PreTrainedModel):
                 0, sampled, torch.arange(len(sampled), device=sampled.device)
             )[goals]                                                                        # [rows, positives]
             hidden = (column >= 0).nonzero()[:, 0], column[column >= 0]
-        normaliser = log_normaliser(query, candidates, offsets, moment, hidden)
         own = torch.einsum("w,wrp->rp", follow, batch["trend"][:, goals, moment[:, None]])  # [rows, positives]
         wanted = nn.functional.embedding(table.place[goals], table.vectors)
         positives = torch.einsum("rd,rpd->rp", query, wanted) + own
+        if self.config.chosen_loss == "gbce":
+            drawn = batch["negative_offsets"].exp()
+            power = positive_power(self.config.negatives, self.config.num_items - FIRST_ITEM, self.config.calibration)
+            refused = query @ candidates.T + shown[head].index_select(0, moment)
+            return _mean(generalised_binary_cross_entropy(positives, refused, drawn, hidden, power))
+        normaliser = log_normaliser(query, candidates, offsets, moment, hidden, self.config.softmax_rows)
         loss = item_cross_entropy if sampled is None else sampled_cross_entropy
         return _mean(loss(positives, normaliser))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
 class _LogNormaliser(torch.autograd.Function):
@@ -34,7 +35,8 @@ class _LogNormaliser(torch.autograd.Function):
 
 
 def log_normaliser(
-    queries: Tensor, candidates: Tensor, offsets: Tensor, groups: Tensor, hidden: tuple[Tensor, Tensor] | None = None
+    queries: Tensor, candidates: Tensor, offsets: Tensor, groups: Tensor, hidden: tuple[Tensor, Tensor] | None = None,
+    rows_at_once: int = 0,
 ) -> Tensor:
     """Log-sum-exp over candidates of `<query, candidate> + offset`: what a softmax divides by. One backward pass only.
 
@@ -44,11 +46,25 @@ def log_normaliser(
         offsets: [groups, candidates], what a candidate scores for every row of a group
         groups: [rows] int64, the group of each row
         hidden: rows and columns, int64 [pairs] each, that are left out of the sum
+        rows_at_once: with a number, [rows, candidates] is never whole in memory: so many rows are taken at a time, and
+            once more on the way back. 0: all at once.
 
     Returns:
         [rows]; very low, or -inf, where nothing is left.
     """
-    return _LogNormaliser.apply(queries, candidates, offsets, groups, hidden)
+    if not 0 < rows_at_once < len(queries):
+        return _LogNormaliser.apply(queries, candidates, offsets, groups, hidden)
+    parts = []
+    for first in range(0, len(queries), rows_at_once):
+        own = slice(first, first + rows_at_once)
+        left_out = hidden
+        if hidden is not None:
+            inside = (hidden[0] >= first) & (hidden[0] < first + rows_at_once)
+            left_out = hidden[0][inside] - first, hidden[1][inside]
+        parts.append(checkpoint(
+            _LogNormaliser.apply, queries[own], candidates, offsets, groups[own], left_out, use_reentrant=False
+        ))
+    return torch.cat(parts)
 
 
 def item_cross_entropy(positives: Tensor, normaliser: Tensor) -> Tensor:
@@ -76,6 +92,36 @@ def sampled_cross_entropy(positives: Tensor, rest: Tensor) -> Tensor:
         [rows]
     """
     return (torch.logaddexp(rest[:, None], positives) - positives).mean(dim=1)
+
+
+def generalised_binary_cross_entropy(
+    positives: Tensor, negatives: Tensor, times: Tensor, hidden: tuple[Tensor, Tensor], power: float
+) -> Tensor:
+    """gBCE (Petrov and Macdonald 2023): a yes for each positive, a no for each negative; without their 1 / (k + 1).
+
+    Args:
+        positives: [rows, positives] logits of the targets
+        negatives: [rows, candidates] logits of uniformly drawn items
+        times: [candidates], how often each was drawn
+        hidden: rows and columns, int64 [pairs] each, that are a row's own positives and no negatives
+        power: see `positive_power`
+
+    Returns:
+        [rows]
+    """
+    shown = torch.ones_like(negatives).index_put(hidden, negatives.new_zeros(()))
+    refused = (functional.softplus(negatives) * shown) @ times
+    return refused + power * functional.softplus(-positives).mean(dim=1)
+
+
+def positive_power(drawn: int, items: int, calibration: float) -> float:
+    """How little a positive counts in gBCE, so that a drawn share of the items does not make it overconfident.
+
+    `share * (calibration * (1 - 1 / share) + 1 / share)` with `share = drawn / (items - 1)`: 1 is plain binary
+    cross-entropy (calibration 0), the share itself is full calibration (1).
+    """
+    share = min(drawn / max(items - 1, 1), 1.0)
+    return share * (calibration * (1.0 - 1.0 / share) + 1.0 / share)
 
 
 def mix_cross_entropy(logits: Tensor, mix: Tensor) -> Tensor:

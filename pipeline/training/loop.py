@@ -216,13 +216,20 @@ def _learn_the_newest(model: InterestEvolutionModel, everything: Histories, sinc
 
 
 def _negatives(config: InterestEvolutionConfig, histories: Histories, seed: int, device: torch.device):
-    """The shared negatives of a batch by epoch and step; nothing where the catalogue allows the full softmax."""
-    if config.num_items <= config.full_softmax_items:
+    """The shared negatives of a batch by epoch and step; nothing where the loss is the full softmax.
+
+    gBCE wants them uniform, and how often each was drawn instead of a correction.
+    """
+    if config.chosen_loss == "full":
         return lambda epoch, step: {}
-    source = SharedNegatives(histories.items, config.num_items, config.negative_power, config.negatives)
+    uniform = config.chosen_loss == "gbce"
+    power = 0.0 if uniform else config.negative_power
+    source = SharedNegatives(histories.items, config.num_items, power, config.negatives)
 
     def drawn(epoch: int, step: int) -> dict[str, Tensor]:
         items, offsets = source.draw(np.random.default_rng([seed, epoch + 1, step]))
+        if uniform:
+            offsets = offsets + source.log_q[items]
         found = {"negatives": items, "negative_offsets": offsets}
         return {name: torch.from_numpy(values).to(device) for name, values in found.items()}
 

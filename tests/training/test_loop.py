@@ -36,10 +36,12 @@ def equal(one, two) -> bool:
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"encoder": "gru"}, {"full_softmax_items": 0, "negatives": 8}, {"learned_balance": True},
-], ids=["transformer", "gru", "sampled softmax", "learned balance"])
+    {}, {"encoder": "gru"}, {"item_loss": "sampled", "negatives": 8}, {"item_loss": "gbce", "negatives": 8},
+    {"learned_balance": True},
+], ids=["transformer", "gru", "sampled softmax", "gbce", "learned balance"])
 def test_the_round_that_users_make_is_learned(rounds, changes):
-    trained = train_interest_model(*rounds.inputs, rounds.config(**changes), replace(QUICK, max_epochs=8))
+    epochs = {"sampled": 16, "gbce": 24}.get(changes.get("item_loss"), 8)
+    trained = train_interest_model(*rounds.inputs, rounds.config(**changes), replace(QUICK, max_epochs=epochs))
     first, last = trained.curves[0], trained.curves[-1]
     assert last["next"] < 0.6 * first["next"]
     assert last["validation_next"] < first["validation_next"] and last["mix"] < first["mix"]
@@ -183,10 +185,10 @@ CHANGED = {
     "learned_balance": True, "future_share": 0.1, "full_softmax_items": 3, "negatives": 5, "negative_power": 0.9,
     "learning_rate": 0.02, "weight_decay": 0.9, "warmup_steps": 2, "max_grad_norm": 0.01, "tokens_a_batch": 30,
     "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0, "item_start": 0.0,
-    "title_tokens": 2, "lora_rank": 3,
+    "title_tokens": 2, "lora_rank": 3, "item_loss": "gbce", "softmax_rows": 7, "calibration": 0.1,
 }
 FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "space_id", "trend_as_of", "language_config"}
-OF_SAMPLES, OF_LANGUAGE = ("negatives", "negative_power"), ("language_model", "title_tokens", "lora_rank")
+OF_SAMPLES, OF_LANGUAGE = ("negatives", "negative_power", "item_loss"), ("language_model", "title_tokens", "lora_rank")
 """Fields that are read only where others have a certain value."""
 
 
@@ -199,6 +201,8 @@ def others_of(name: str, language_models: dict[str, str]) -> dict[str, object]:
     """What else has to be set so that a field is read."""
     if name in OF_LANGUAGE:
         return {"encoder": "language", "language_model": language_models["bert"]}
+    if name == "calibration":
+        return {"item_loss": "gbce", "negatives": 4}
     return {"full_softmax_items": 0} if name in OF_SAMPLES else {}
 
 
