@@ -143,15 +143,22 @@ class Evaluation(Group):
 
 
 class GateRule(Group):
-    """One condition for promotion: the challenger may lose at most `max_drop` of `metric` on `cohort`."""
+    """One condition for promotion: the challenger may lose at most `max_drop` of `metric` on `cohort`, or must gain."""
 
-    metric: str = Field(default="ndcg@10", description="A metric of the comparison table.")
-    cohort: str = Field(default="all", description="The users on whom it is compared.")
+    metric: str = Field(default="ndcg@10", description="A metric of the comparison.")
+    cohort: str = Field(
+        default="all",
+        description="The users, or the items, on whom it is compared; `each group`: a rule for every group of users.",
+    )
     max_drop: float = Field(default=0.05, ge=0, description="Share of the champion's value that may be lost.")
+    min_gain: float | None = Field(
+        default=None, ge=0, description="Where given: the share that must be gained; `max_drop` is not read then."
+    )
     min_users: int = Field(default=20, ge=1, description="With fewer users the rule is reported, not enforced.")
-    evidence: Literal["mean", "interval"] = Field(
+    evidence: Literal["mean", "interval", "certain_loss"] = Field(
         default="mean",
-        description="What may not drop further: the mean, or the whole interval (certain, needs thousands of users).",
+        description="What is held against the bound: the mean; the interval's bad end (passes only what is certain to "
+        "be within it, needs thousands of users); or its good end (fails only what is certain to be beyond it).",
     )
 
 
@@ -163,6 +170,7 @@ class Gate(Group):
             GateRule(metric="ndcg@10", cohort="all", max_drop=0.05),
             GateRule(metric="recall@50", cohort="all", max_drop=0.05),
             GateRule(metric="ndcg@10", cohort="heavy", max_drop=0.15),
+            GateRule(metric="recall@50", cohort="each group", max_drop=0.10, evidence="certain_loss"),
         ),
         description="All of them must hold.",
     )

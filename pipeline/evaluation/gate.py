@@ -2,8 +2,11 @@
 Whether a challenger becomes the champion. The rules are settings; the decision is a list of readable outcomes.
 
 A rule compares the challenger with the champion on the same users by the paired difference, as a share of the
-champion's mean. It passes while the drop is at most `max_drop`: of the mean, or (`evidence = "interval"`) of the whole
-bootstrap interval. Both are shown. Without a champion the same metrics are held against popularity, on all users.
+champion's mean. It passes while the loss is at most `max_drop`, or where it says so, when the gain is at least
+`min_gain`: of the mean, of the bad end of the bootstrap interval (`evidence = "interval"`) or of its good end
+(`certain_loss`). All are shown. A metric of which less is better (LESS_IS_BETTER) is lost by growing. A rule for `each
+group` is one rule for every group of users: none is left behind. Without a champion the rules on all users are held
+against popularity, which sets no mark for a group and none to be beaten by.
 
 A challenger is always held when its scores are NaN, infinite or constant, and when there is a champion and no rule
 had enough users to be enforced: what serves well is not replaced without evidence.
@@ -14,9 +17,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 
+from pipeline.evaluation.cohorts import GROUPS
 from pipeline.evaluation.comparison import Comparison
 from pipeline.settings import Gate, GateRule
 
+EACH_GROUP = "each group"
+LESS_IS_BETTER = ("miscalibration", "head_share")
 CONSTANT_SHARE = 0.01
 """The share of users for whom all items may score the same (users of whom a model knows nothing)."""
 
@@ -36,6 +42,8 @@ class RuleOutcome:
     low: float
     high: float
     max_drop: float
+    min_gain: float | None
+    evidence: str
     enforced: bool
     passed: bool
     reason: str
@@ -81,7 +89,7 @@ def decide(
     """
     unsound = _unsound(comparison, challenger)
     opponent = champion or (popularity if gate.beats_popularity else None)
-    rules = gate.rules if champion else _first_rules(gate.rules)
+    rules = _spread(gate.rules, comparison) if champion else _first_rules(gate.rules)
     outcomes = tuple(_outcome(comparison, rule, challenger, opponent) for rule in rules) if opponent else ()
     failed = [outcome.reason for outcome in outcomes if outcome.enforced and not outcome.passed]
     enforced = [outcome for outcome in outcomes if outcome.enforced]
@@ -115,15 +123,27 @@ def _unsound(comparison: Comparison, challenger: str) -> list[str]:
 
 
 def _first_rules(rules: tuple[GateRule, ...]) -> tuple[GateRule, ...]:
-    """The rules on all users: popularity is no champion, so it sets no mark for a cohort."""
-    return tuple(rule for rule in rules if rule.cohort == "all")
+    """The rules on all users: popularity is no champion, so it sets no mark for a cohort and none to be beaten by."""
+    return tuple(rule for rule in rules if rule.cohort == "all" and rule.min_gain is None)
+
+
+def _spread(rules: tuple[GateRule, ...], comparison: Comparison) -> tuple[GateRule, ...]:
+    """A rule for each group becomes as many rules as there are groups."""
+    return tuple(
+        rule.model_copy(update={"cohort": cohort})
+        for rule in rules
+        for cohort in ([name for name in GROUPS if name in comparison.cohorts] if rule.cohort == EACH_GROUP
+                       else [rule.cohort])
+    )
 
 
 def _outcome(comparison: Comparison, rule: GateRule, challenger: str, opponent: str) -> RuleOutcome:
     own = comparison.interval(challenger, rule.metric, rule.cohort)
     other = comparison.interval(opponent, rule.metric, rule.cohort)
     _, change = comparison.difference(challenger, opponent, rule.metric, rule.cohort)
-    judged = change.mean if rule.evidence == "mean" else change.low
+    sign = -1.0 if rule.metric.startswith(LESS_IS_BETTER) else 1.0
+    worst, best = sorted((sign * change.low, sign * change.high))
+    judged = {"mean": sign * change.mean, "interval": worst, "certain_loss": best}[rule.evidence]
     outcome = RuleOutcome(
         metric=rule.metric,
         cohort=rule.cohort,
@@ -135,8 +155,10 @@ def _outcome(comparison: Comparison, rule: GateRule, challenger: str, opponent: 
         low=change.low,
         high=change.high,
         max_drop=rule.max_drop,
+        min_gain=rule.min_gain,
+        evidence=rule.evidence,
         enforced=change.users >= rule.min_users,
-        passed=judged >= -rule.max_drop,  # False for NaN
+        passed=judged >= (-rule.max_drop if rule.min_gain is None else rule.min_gain),  # False for NaN
         reason="",
     )
     return replace(outcome, reason=_sentence(outcome, rule, comparison.confidence))
@@ -149,11 +171,14 @@ def _sentence(outcome: RuleOutcome, rule: GateRule, confidence: float) -> str:
         return f"not enforced: {name}: no user has a value."
     verdict = ("passed" if outcome.passed else "failed") if outcome.enforced else "not enforced"
     needs = "" if outcome.enforced else f"; {rule.min_users} users are needed"
-    of = "mean" if rule.evidence == "mean" else "interval"
+    of = {"mean": "mean", "interval": "interval", "certain_loss": "interval's good end"}[rule.evidence]
+    bound = f"may drop by {rule.max_drop:.0%}" if rule.min_gain is None else f"must gain {rule.min_gain:.0%}"
+    if rule.metric.startswith(LESS_IS_BETTER):
+        bound += ", less is better"
     # A resample in which the opponent scores 0 has no relative change: the interval is open at that end.
     high = f"{outcome.high:+.1%}" if math.isfinite(outcome.high) else "no upper bound"
     return (
         f"{verdict}: {name} ({outcome.users} users) {outcome.challenger:.4f} v {outcome.opponent} "
         f"{outcome.champion:.4f}, {outcome.change:+.1%} [{outcome.low:+.1%}, {high}] at {confidence:.0%}; "
-        f"the {of} may drop by {rule.max_drop:.0%}{needs}"
+        f"the {of} {bound}{needs}"
     )

@@ -147,7 +147,7 @@ def miscalibration(lists: np.ndarray, category_matrix: np.ndarray, known_mix: np
     shown = mix / np.maximum(totals, 1e-12)[:, None]
     smoothed = 0.99 * shown + 0.01 * known_mix
     ratio = np.divide(known_mix, smoothed, out=np.ones_like(smoothed), where=known_mix > 0)
-    divergence = (known_mix * np.log(ratio)).sum(axis=1)
+    divergence = np.maximum((known_mix * np.log(ratio)).sum(axis=1), 0.0)  # below 0 by rounding only
     return np.where((totals > 0) & (known_mix.sum(axis=1) > 0), divergence, np.nan)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from pipeline.report.facts import Interval, ModelReport, ScoreRow
+from pipeline.report.facts import Interval, ModelReport, RuleRow, ScoreRow
 
 CHAMPION = "champion"
 """The name of the serving version in a comparison."""
@@ -42,6 +42,11 @@ def model_report(
     roles = dict.fromkeys(PARTS, "part") | {f"{CHAMPION}_hybrid": "part", model: "challenger", CHAMPION: "champion"}
     metrics, rows = _rows(comparison, roles, names)
     placebo_metrics, placebo = _rows(evaluation.get("placebo") or {}, {"own": "challenger"}, PLACEBO_NAMES)
+    rules = _rules(judged.get("outcomes") or ())
+    told = tuple(outcome["reason"] for outcome in judged.get("outcomes") or ())
+    reasons = reasons or judged.get("reasons", ())
+    if told:  # What the table of rules says is not said again.
+        reasons = [reason for reason in reasons if not reason.endswith(told)]
     facts = comparison.get("facts", {})
     if not decision and "promote" in judged:
         decision = "promoted" if judged["promote"] else "held"
@@ -56,9 +61,45 @@ def model_report(
         users=facts.get("users"),
         period=f"asked as of {str(comparison['as_of'])[:10]}" if comparison.get("as_of") else "",
         decision=decision,
-        reasons=tuple(reasons or judged.get("reasons", ())),
+        reasons=tuple(reasons),
         version=version,
         decided_at=decided_at,
+        rules=rules,
+        fairness=_fairness((comparison.get("fairness") or {}).get(model) or {}),
+    )
+
+
+def _rules(outcomes: Sequence[Mapping]) -> tuple[RuleRow, ...]:
+    """The decisive ones first: failed, passed, not enforced."""
+    rows = []
+    for outcome in outcomes:
+        change, low, high = (
+            float("nan") if outcome.get(name) is None else float(outcome[name]) for name in ("change", "low", "high")
+        )
+        gain = outcome.get("min_gain")
+        verdict = ("passed" if outcome["passed"] else "failed") if outcome["enforced"] else "not enforced"
+        rows.append(RuleRow(
+            challenger=str(outcome.get("challenger_name") or ""),
+            rule=f"{outcome['metric']} on {outcome['cohort']}",
+            opponent=str(outcome["opponent"]),
+            users=int(outcome["users"]),
+            change=change,
+            low=low,
+            high=high,
+            bound=f"drop at most {outcome['max_drop']:.0%}" if gain is None else f"gain at least {gain:.0%}",
+            verdict=verdict,
+        ))
+    order = ("failed", "passed", "not enforced")
+    return tuple(sorted(rows, key=lambda row: order.index(row.verdict)))
+
+
+def _fairness(found: Mapping[str, Mapping]) -> tuple[str, ...]:
+    return tuple(
+        f"{metric}: {gap['worst']} users are served worst ({gap['worst_mean']:.4f}, interval {gap['worst_low']:.4f} to "
+        f"{gap['worst_high']:.4f}), {gap['best']} users best; the gap is {gap['gap']:.4f}, interval "
+        f"{gap['gap_low']:.4f} to {gap['gap_high']:.4f}."
+        for metric, gap in found.items()
+        if gap.get("worst")
     )
 
 

@@ -49,6 +49,22 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class RuleRow:
+    """One rule of the gate; `change`, `low` and `high` are shares of the opponent's value, NaN where nobody has one."""
+
+    challenger: str
+    rule: str
+    opponent: str
+    users: int
+    change: float
+    low: float
+    high: float
+    bound: str
+    verdict: str
+    """passed, failed or not enforced"""
+
+
+@dataclass(frozen=True)
 class ModelReport:
     """One evaluation of one model: the table, the placebo, the decision."""
 
@@ -65,6 +81,9 @@ class ModelReport:
     version: int | None = None
     decided_at: datetime | None = None
     placebo_finding: str = ""
+    rules: tuple[RuleRow, ...] = ()
+    fairness: tuple[str, ...] = ()
+    """one sentence for each metric: the worst group, and how far it is from the best"""
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,18 @@ def page_environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=plots.number, percent=plots.percent, moment=moment, age=age)
+    environment.filters.update(number=plots.number, percent=plots.percent, moment=moment, age=age, change=change)
     return environment
 
 
 def score(value: float) -> str:
     """A metric between 0 and 1, to four places, without a leading zero that says nothing."""
     return "–" if value != value else f"{value:.4f}"
+
+
+def change(value: float) -> str:
+    """A share more or less, `+3.2%`."""
+    return "–" if value != value or abs(value) == float("inf") else f"{value:+.1%}"
 
 
 def _shown(value: object) -> object:

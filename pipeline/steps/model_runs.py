@@ -240,7 +240,11 @@ def gate_version(
         evaluation["decision"] = decisions[0].to_dict() | {
             "promote": promote,
             "reasons": reasons,
-            "outcomes": [outcome for decision in decisions for outcome in decision.to_dict()["outcomes"]],
+            "outcomes": [
+                outcome | {"challenger_name": decision.challenger if len(decisions) > 1 else ""}
+                for decision in decisions
+                for outcome in decision.to_dict()["outcomes"]
+            ],
         }
         run.write_evaluation(evaluation)
         registry.add_evidence(version, run.evaluation)

@@ -155,6 +155,51 @@ def test_the_interval_is_a_stricter_judge_than_the_mean(judge):
     assert judge(jitter, gate=Gate(rules=(tight.model_copy(update={"evidence": "mean"}),))).promote
 
 
+def test_what_must_be_gained_is_not_given_for_being_as_good(judge):
+    better = GateRule(metric="ndcg@10", min_gain=0.05)
+    same = judge(lambda scores: scores, gate=Gate(rules=(better,)))
+    assert not same.promote and "the mean must gain 5%" in same.reasons[0]
+    poor = judge(lambda scores: scores, gate=Gate(rules=(better.model_copy(update={"min_gain": 0.0}),)))
+    assert poor.promote
+    # Popularity is no champion to be beaten by so much: a first champion is asked the other rules only.
+    first = judge(lambda scores: scores, champion=None, gate=Gate(rules=(better, *GATE.rules)))
+    assert first.promote and len(first.outcomes) == 2
+
+
+def test_no_group_is_left_behind(judge, town):
+    known = town[0]
+    groups = Gate(rules=(GateRule(cohort="each group", max_drop=0.1, evidence="certain_loss"),))
+    assert judge(lambda scores: scores, gate=groups).promote
+    decision = judge(shuffled_items, gate=groups)
+    assert {outcome.cohort for outcome in decision.outcomes} == {
+        "new", "light", "heavy", "stable", "drifting", "returning"
+    }
+    failed = [outcome for outcome in decision.outcomes if outcome.enforced and not outcome.passed]
+    assert not decision.promote and {outcome.cohort for outcome in failed} >= {"light", "stable"}
+    assert known.num_users == 120
+
+
+def test_only_a_certain_loss_fails_where_the_rule_asks_for_one(judge):
+    def jitter(scores):
+        return scores + 0.1 * np.random.default_rng(1).standard_normal(scores.shape).astype(np.float32)
+
+    rule = GateRule(metric="ndcg@10", max_drop=0.0, evidence="mean")
+    outcome = judge(jitter, gate=Gate(rules=(rule,))).outcomes[0]
+    assert outcome.change < 0 and not outcome.passed
+    between = GateRule(metric="ndcg@10", max_drop=-(outcome.change + outcome.high) / 2, evidence="certain_loss")
+    assert judge(jitter, gate=Gate(rules=(between,))).promote
+    beyond = between.model_copy(update={"max_drop": max(0.0, -outcome.high - 1e-6)})
+    if outcome.high < 0:
+        assert not judge(jitter, gate=Gate(rules=(beyond,))).promote
+
+
+def test_of_some_metrics_less_is_better(judge):
+    rule = GateRule(metric="miscalibration@10", max_drop=0.1)
+    decision = judge(shuffled_items, gate=Gate(rules=(rule,)))
+    assert not decision.promote and decision.outcomes[0].change > 0.1
+    assert "less is better" in decision.reasons[0]
+
+
 def test_a_decision_is_json(judge):
     text = json.dumps(judge(shuffled_items).to_dict(), allow_nan=False)
     assert json.loads(text)["promote"] is False

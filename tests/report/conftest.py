@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.partitions import Day
-from pipeline.report.facts import DayQuality, Interval, ModelReport, Report, ScoreRow, TableFreshness
+from pipeline.report.facts import DayQuality, Interval, ModelReport, Report, RuleRow, ScoreRow, TableFreshness
 from pipeline.report.migration import Mix, Mover, short_id
 
 KNOWN_AT = datetime(2026, 1, 20, 12, tzinfo=UTC)
@@ -53,6 +53,11 @@ def report() -> Report:
         ("not worse than popularity", HOSTILE),
         1,
         KNOWN_AT,
+        rules=(
+            RuleRow(HOSTILE, "recall@50 on new", "champion", 31, -0.4, -0.6, float("nan"), "drop at most 5%", "failed"),
+            RuleRow("", "ndcg@10 on all", "champion", 203, 0.02, -0.01, 0.05, "gain at least 1%", "passed"),
+        ),
+        fairness=("ndcg@10: new users are served worst", HOSTILE),
     )
     return Report(
         known_at=KNOWN_AT,

@@ -61,3 +61,27 @@ def test_the_placebo_is_put_into_words():
 
     assert said == "The own vector against none: +25.0% of ndcg@10, interval +10.0% to +40.0%: it helps."
     assert "no effect is shown" in model_report("m", "k", EVALUATION).placebo_finding
+
+
+def test_the_rules_of_the_gate_are_rows_the_failed_ones_first_and_are_not_told_twice():
+    outcome = {
+        "metric": "ndcg@10", "cohort": "all", "opponent": "champion", "users": 90, "change": 0.02, "low": -0.01,
+        "high": 0.05, "max_drop": 0.05, "min_gain": None, "enforced": True, "passed": True, "reason": "passed: ndcg",
+    }
+    worse = outcome | {"cohort": "heavy", "change": -0.3, "high": None, "passed": False, "reason": "failed: heavy"}
+    better = outcome | {"min_gain": 0.1, "enforced": False, "reason": "not enforced: gain"}
+    reasons = ["Held.", "hybrid: passed: ndcg", "failed: heavy", "not enforced: gain"]
+    judged = {"promote": False, "reasons": reasons, "outcomes": [outcome, worse, better]}
+    gap = {"worst": "new", "best": "heavy", "worst_mean": 0.1, "worst_low": 0.05, "worst_high": 0.15, "gap": 0.2,
+           "gap_low": 0.1, "gap_high": 0.3}
+
+    shown = model_report("m", "k", {"decision": judged, "comparison": {"fairness": {"m": {"ndcg@10": gap}}}})
+
+    assert [(row.rule, row.verdict, row.bound) for row in shown.rules] == [
+        ("ndcg@10 on heavy", "failed", "drop at most 5%"),
+        ("ndcg@10 on all", "passed", "drop at most 5%"),
+        ("ndcg@10 on all", "not enforced", "gain at least 10%"),
+    ]
+    assert shown.rules[0].high != shown.rules[0].high
+    assert shown.reasons == ("Held.",)
+    assert shown.fairness[0].startswith("ndcg@10: new users are served worst (0.1000")

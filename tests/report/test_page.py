@@ -61,6 +61,15 @@ def test_text_from_data_is_shown_and_never_obeyed(report):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", page)
 
 
+def test_the_rules_of_the_gate_are_a_table(report):
+    texts = [text.strip() for text in Outline(render(report)).texts]
+
+    at = texts.index("ndcg@10 on all")
+    row = [text for text in texts[at:] if text][:7]
+    assert row == ["ndcg@10 on all", "champion", "203", "+2.0%", "-1.0% to +5.0%", "gain at least 1%", "passed"]
+    assert "-60.0% to –" in texts
+
+
 def test_a_user_is_never_named_in_full(report):
     page = render(report)
 
