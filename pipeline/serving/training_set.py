@@ -20,7 +20,7 @@ import polars as pl
 from feast import FeatureService, FeatureStore
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import TABLES, UTC_TIME, Table
+from pipeline.contracts import TABLES, UTC_TIME
 from pipeline.contracts.content import content_hash
 from pipeline.errors import EngineFailure, NotFound, UnreadableFile, UserMistake
 from pipeline.serving.lookup import USER, service_named
@@ -35,9 +35,6 @@ from pipeline.stores.tables import Lake
 MOMENT = "event_timestamp"
 CUTOFF = "model_cutoff"
 KEYS = [USER, MOMENT]
-AT_REST = "__user_at_rest"
-KEYS_AT_ONCE = 20_000
-"""Pairs of user and moment that are joined together: each meets all earlier rows of its user before one is chosen."""
 SAMPLE_ROWS = 10
 
 
@@ -107,15 +104,15 @@ def training_set(
     tables = {table.name: table for table in TABLES}
     used = {projection.name: tables[projection.name] for projection in found.feature_view_projections}
     pinned = dict(versions) if versions is not None else {name: lake.version(table) for name, table in used.items()}
-    # Joined by the ids at rest; what comes back carries the ids that were asked for.
-    at_rest = wanted.with_columns(users.stored(wanted[USER]).alias(AT_REST))
-    keys = at_rest.select(pl.col(AT_REST).alias(USER), MOMENT).unique(maintain_order=True)
-    joined = _joined(store, found, used, keys, as_served, pinned).rename({USER: AT_REST})
-    rows = at_rest.join(joined, on=[AT_REST, MOMENT], how="left", maintain_order="left").drop(AT_REST)
-    if rows.height != wanted.height or not rows.select(wanted.columns).equals(wanted):
+    # Joined by the ids at rest; what comes back stands beside the ids that were asked for.
+    keys = wanted.select(users.stored(wanted[USER]).alias(USER), MOMENT)
+    joined = _joined(store, found, keys, as_served, pinned)
+    if not joined.select(KEYS).equals(keys):
         raise EngineFailure(
-            f"{rows.height} rows came back for {wanted.height} that were asked for. Nothing was written; report this."
+            f"{joined.height} rows came back for {wanted.height} that were asked for, or others. Nothing was written; "
+            "report this."
         )
+    rows = wanted.hstack(joined.drop(KEYS))
     reencoded = rows.filter(pl.col(CUTOFF) > pl.col(MOMENT)).height if CUTOFF in rows.columns else 0
     if reencoded and not allow_reencoded:
         raise UserMistake(
@@ -255,31 +252,16 @@ def _checked(entity_df: pl.DataFrame, service: FeatureService) -> pl.DataFrame:
 
 
 def _joined(
-    store: FeatureStore,
-    service: FeatureService,
-    tables: dict[str, Table],
-    keys: pl.DataFrame,
-    as_served: bool,
-    versions: dict[str, int | None],
+    store: FeatureStore, service: FeatureService, keys: pl.DataFrame, as_served: bool, versions: dict[str, int | None]
 ) -> pl.DataFrame:
-    """One row for each of `keys`, in the contracts' types, all from the same versions of the tables."""
-    types = {
-        feature.name: tables[projection.name].schema[feature.name]
-        for projection in service.feature_view_projections
-        for feature in projection.features
-    }
-    parts = [pl.DataFrame(schema={USER: pl.String(), MOMENT: UTC_TIME, **types})]
-    with reading_versions(versions):
-        for part in keys.iter_slices(KEYS_AT_ONCE):
-            try:
-                job = store.get_historical_features(part.to_pandas(), service, filter_by_created_timestamp=as_served)
-                answer = pl.from_arrow(job.to_arrow())
-            except UNREADABLE as error:
-                shown = ", ".join(f"{name} version {version}" for name, version in versions.items())
-                raise NotFound(
-                    f"The tables cannot be read as of {shown}: {error}. Old versions go when a table is vacuumed "
-                    "or a user is erased; make a new set from the newest ones."
-                ) from error
-            answer = answer.with_columns(pl.col(MOMENT).dt.convert_time_zone("UTC"))
-            parts.append(answer.select(pl.col(name).cast(dtype) for name, dtype in parts[0].schema.items()))
-    return pl.concat(parts)
+    """`keys`, row by row, with the features in the contracts' types, all from the same versions of the tables."""
+    try:
+        with reading_versions(versions):
+            job = store.get_historical_features(keys.to_pandas(), service, filter_by_created_timestamp=as_served)
+        return job.frame()
+    except UNREADABLE as error:
+        shown = ", ".join(f"{name} version {version}" for name, version in versions.items())
+        raise NotFound(
+            f"The tables cannot be read as of {shown}: {error}. Old versions go when a table is vacuumed "
+            "or a user is erased; make a new set from the newest ones."
+        ) from error

@@ -121,11 +121,11 @@ def test_every_row_comes_back_once_in_its_place_with_its_own_columns(settings):
 
 
 def test_many_rows_are_joined_in_parts_to_the_same_set(settings, monkeypatch):
-    from pipeline.serving import training_set
+    from pipeline.stores import point_in_time
 
     asked = rows(*((user, SECOND.start + timedelta(hours=h)) for user in ("anna", "nobody") for h in range(5)))
     whole = made(settings, asked).rows
-    monkeypatch.setattr(training_set, "KEYS_AT_ONCE", 3)
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", 1)
     assert made(settings, asked).rows.equals(whole)
 
 
