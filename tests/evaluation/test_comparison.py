@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.comparison import Comparison, compare
-from pipeline.evaluation.placebo import of_another_user, placebo_table
+from pipeline.evaluation.placebo import Instead, hybrid_placebo, of_another_user, placebo_table, staleness_table
+from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_vectors import InterestTable
 
 
@@ -143,6 +144,48 @@ def test_placebos_tell_a_model_that_uses_interest_from_one_that_does_not(asked, 
     assert means["own"] == 1.0 and ndcg["own"] == ndcg["old"] == 1.0
     assert ndcg["own"] > ndcg["zeros"] > 0 and ndcg["own"] > ndcg["another"]
     assert found.reference == "zeros"
+
+
+class AfterTheLast:
+    """Scores the item after the newest one of the history in the alphabet; nothing is known of no history."""
+
+    name = "after_the_last"
+
+    def scores(self, histories, as_of, lti=None):
+        found = np.tile(-np.arange(10, dtype=np.float32), (histories.num_users, 1))
+        for row in range(histories.num_users):
+            if len(items := histories.user(row)[0]):
+                found[row, (items[-1] + 1) % 10] = 10.0
+        found[:, :2] = -np.inf
+        return found
+
+
+def test_a_hybrid_is_told_of_others_of_nobody_and_of_long_ago(histories_of, catalogue, start):
+    histories = histories_of({"u1": "ag|h", "u2": "ac|d", "u3": "ae|f"})
+    known, future = histories.before(start), histories.between(start, start + timedelta(days=1))
+    hybrid = Hybrid({"interest_evolution": AfterTheLast(), "collaborative_filter": AfterTheLast()},
+                    {"interest_evolution": 1.0, "collaborative_filter": 0.0})
+    told = []
+
+    def encode(given):
+        told.append(given.lengths.tolist())
+        return np.zeros((given.num_users, 1), dtype=np.float32)
+
+    found = hybrid_placebo(hybrid, AfterTheLast(), encode, known, future, catalogue, start, ks=(1,), samples=50)
+    hits = {name: found.of(name, "hr@1").tolist() for name in found.models}
+    assert hits["own"] == [1, 1, 1] and hits["another"] == [0, 0, 0]
+    assert hits["zeros"] == hits["90_days_ago"] != hits["own"]  # all events are of the last hours
+    assert told == [[2, 2, 2], [2, 2, 2], [0, 0, 0], [0, 0, 0]] and found.reference == "zeros"
+
+
+def test_an_old_state_knows_what_was_before_it_and_leaves_out_all_that_was_had(histories_of, catalogue, start):
+    histories = histories_of({"u1": "abc|d", "u2": "ef|g"})
+    known, future = histories.before(start), histories.between(start, start + timedelta(days=1))
+    found = staleness_table(AfterTheLast(), known, future, catalogue, start, ages=(0, 1), ks=(1,), samples=50)
+    assert found.of("0_days_old", "hr@1").tolist() == [1, 1]
+    assert found.of("1_days_old", "hr@1").tolist() == [1, 0]  # of nobody a is best, b and c follow; all were had, d not
+    with pytest.raises(ValueError, match="nothing was told"):
+        Instead(AfterTheLast(), known.user_ids[:1], known.take([0]), "x").scores(known, start)
 
 
 def test_nobody_keeps_their_own_vector_in_the_placebo():
