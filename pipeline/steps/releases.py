@@ -15,9 +15,10 @@ from time import perf_counter
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import LONG_TERM_INTEREST, RECOMMENDATIONS
-from pipeline.errors import NotFound, UserMistake
+from pipeline.errors import NotFound, UnsafeModel, UserMistake
 from pipeline.observability import get_logger
 from pipeline.partitions import Day
+from pipeline.serving.releases import load_release
 from pipeline.settings import Settings
 from pipeline.steps.long_term_interest import EmbeddedUsers, embed_users, restate_interest
 from pipeline.steps.recommendations import RecommendedItems, recommend_items, restate_recommendations
@@ -86,7 +87,7 @@ def roll_back(
     Raises:
         NotFound: no such version, or nothing to go back to.
         UserMistake: the version was never promoted.
-        UnsafeModel: the version's files have changed; nothing moved.
+        UnsafeModel: the version's files have changed, or this code cannot read them; nothing moved.
     """
     began = perf_counter()
     with alone(settings, LOCK):
@@ -119,8 +120,13 @@ def _move(
         raise NotFound("No release was promoted, so there is nothing to roll back. `interest status` lists versions.")
     target = _target(registry, releases, current, to)
     interest = registry.version(INTEREST, int(target.tags["interest_version"]))
-    for version in (target, interest):
-        registry.fetch(version)  # Every byte is checked before anything moves.
+    try:
+        load_release(registry, target)  # Before anything moves: every byte is checked, and this code can read it.
+    except (KeyError, ValueError) as error:
+        raise UnsafeModel(
+            f"{target.name} cannot be read by this code ({type(error).__name__}: {error}): it was saved by another "
+            "version of it. Nothing moved. Choose another release with --to, or run the code that saved it."
+        ) from error
     since = _since(settings, current)
     decision = (since, reason, decided_by, known_at)
     withdrawn = []

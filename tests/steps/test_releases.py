@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from pipeline.contracts import LONG_TERM_INTEREST, RECOMMENDATIONS
-from pipeline.errors import NotFound, UserMistake
+from pipeline.errors import NotFound, UnsafeModel, UserMistake
 from pipeline.partitions import Day
 from pipeline.steps.interest_evolution import gate_interest_model
 from pipeline.steps.ledger_rebuild import rebuild_ledger
@@ -140,6 +140,19 @@ def test_a_rollback_that_was_interrupted_is_finished_by_naming_its_version(serve
     assert (done.vectors, done.lists) == (80, 80)
     assert online_spaces(served) == {spaces(served)[0]}
     assert roll_back(1, *WHY, served, known_at + timedelta(hours=3)).vectors == 0
+
+
+def test_a_release_that_this_code_cannot_read_moves_nothing(served, known_at, monkeypatch):
+    from pipeline.steps import releases
+
+    def load_what_older_code_saved(registry, version):
+        raise KeyError("a field of another version")
+
+    monkeypatch.setattr(releases, "load_release", load_what_older_code_saved)
+    with pytest.raises(UnsafeModel, match="saved by another version of it. Nothing moved"):
+        roll_back(None, *WHY, served, known_at + timedelta(hours=1))
+    assert Registry(served).champion(RELEASE).number == 2
+    assert online_spaces(served) == {spaces(served)[1]}
 
 
 def test_what_cannot_be_rolled_back_to_is_said(trained, known_at):
