@@ -38,7 +38,7 @@ def rollback(
         f"release {done.from_version} -> {done.to_version} (interest version {done.interest_version}, "
         f"space {escaped(done.from_space)} -> {escaped(done.to_space)}), from {Day.of(done.since)} on"
     )
-    console.print(f"  withdrawn: {escaped(', '.join(done.withdrawn) or 'nothing, it served already')}")
+    console.print(f"  withdrawn: {escaped(', '.join(done.withdrawn) or 'nothing')}")
     console.print(f"  online: {done.vectors:,} vectors and {done.lists:,} lists replaced in {done.seconds:.1f} s")
     return None
 
