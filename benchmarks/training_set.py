@@ -35,9 +35,10 @@ from pipeline.contracts import (
 )
 
 SERVICE = "benchmark_v1"
+KEYS_AND_CLOCKS = ("user_id", "event_timestamp", "created")
 VIEWS = {
     SEQUENCE_FEATURES: ["item_ids", "event_types", "event_times"],
-    INTEREST_WINDOWS: [name for name in INTEREST_WINDOWS.names if name not in ("user_id", "event_timestamp", "created")],
+    INTEREST_WINDOWS: [name for name in INTEREST_WINDOWS.names if name not in KEYS_AND_CLOCKS],
     LONG_TERM_INTEREST: ["vector", "space_id", "model_version", "model_cutoff"],
     RECOMMENDATIONS: ["scores"],
 }

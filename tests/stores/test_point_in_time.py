@@ -1,0 +1,125 @@
+"""The point-in-time join beside one that is written as the rule is said; and what of a table it reads."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.contracts import LONG_TERM_INTEREST, PARTITION_COLUMN, UTC_TIME
+from pipeline.partitions import Day
+from pipeline.stores import point_in_time
+from pipeline.stores.point_in_time import JoinedView, Snapshot, joined_at
+from pipeline.stores.tables import Lake
+
+FIRST = Day.parse("2026-03-01")
+HOURS = 24 * 6
+HOUR = timedelta(hours=1)
+TTL = timedelta(days=2)
+
+hours = st.integers(0, HOURS - 1)
+users = st.sampled_from(["anna", "ben", "cleo"])
+feature_rows = st.lists(st.tuples(users, hours, st.integers(-30, 60)), max_size=40, unique=True)
+asked_rows = st.lists(st.tuples(users, hours), max_size=30)
+
+
+def table_of(rows: list[tuple[str, int, int]]) -> pl.DataFrame:
+    """A row for each user, hour of its event time, and hours until it was created. Its vector is its number."""
+    made = [
+        {
+            "user_id": user,
+            "vector": [float(number), float(number)],
+            "space_id": f"s{number}",
+            "model_version": number,
+            "model_cutoff": FIRST.start,
+            "event_timestamp": FIRST.start + hour * HOUR,
+            "created": FIRST.start + (hour + delay) * HOUR,
+        }
+        for number, (user, hour, delay) in enumerate(rows)
+    ]
+    return pl.DataFrame(made, schema=LONG_TERM_INTEREST.schema)
+
+
+def asked_of(pairs: list[tuple[str, int]]) -> pl.DataFrame:
+    made = [(user, FIRST.start + hour * HOUR, number) for number, (user, hour) in enumerate(pairs)]
+    return pl.DataFrame(made, {"who": pl.String, "at": UTC_TIME, "label": pl.Int64}, orient="row")
+
+
+def in_files(folder: Path, frame: pl.DataFrame) -> Snapshot:
+    """The rows as a table's files would hold them, without the time that a commit takes."""
+    days = frame.with_columns(pl.col("event_timestamp").dt.date().cast(pl.String).alias("day"))
+    parts = {key: part.drop("day") for (key,), part in sorted(days.partition_by("day", as_dict=True).items())}
+    for key, part in parts.items():
+        part.write_parquet(folder / f"{key}.parquet")
+    files = tuple(str(folder / f"{key}.parquet") for key in parts)
+    return Snapshot(LONG_TERM_INTEREST, files, tuple(parts), tuple(part.height for part in parts.values()))
+
+
+def written(folder: Path, frame: pl.DataFrame) -> Snapshot:
+    lake = Lake(str(folder))
+    day = pl.col("event_timestamp").dt.date().cast(pl.String).alias(PARTITION_COLUMN)
+    lake.replace_range(LONG_TERM_INTEREST, FIRST, FIRST.plus(HOURS // 24), frame.with_columns(day))
+    return Snapshot.of(LONG_TERM_INTEREST, lake.path(LONG_TERM_INTEREST), None, {})
+
+
+def view_over(snapshot: Snapshot, ttl: timedelta | None = None) -> JoinedView:
+    return JoinedView(snapshot, "user_id", "who", {"vector": "v", "model_version": "number"}, ttl)
+
+
+def as_said(frame: pl.DataFrame, user: str, at, ttl: timedelta | None, as_known: bool) -> int | None:
+    """The number of the newest row that is seen at a moment, by looking at all of them."""
+    seen = [
+        (row["event_timestamp"], row["created"], row["model_version"])
+        for row in frame.iter_rows(named=True)
+        if row["user_id"] == user
+        and row["event_timestamp"] <= at
+        and (ttl is None or row["event_timestamp"] + ttl >= at)
+        and (not as_known or row["created"] <= at)
+    ]
+    return max(seen)[2] if seen else None
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=feature_rows, pairs=asked_rows, ttl=st.sampled_from([None, TTL]), as_known=st.booleans(),
+       at_once=st.sampled_from([1, 7, 1_000]))
+def test_each_row_gets_the_newest_row_that_it_may_see(tmp_path_factory, rows, pairs, ttl, as_known, at_once):
+    frame, asked, folder = table_of(rows), asked_of(pairs), tmp_path_factory.mktemp("lake")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(point_in_time, "ROWS_AT_ONCE", at_once)
+        answer = joined_at(asked, "at", [view_over(in_files(folder, frame), ttl)], as_known)
+    shutil.rmtree(folder)
+    assert answer.columns == ["who", "at", "label", "v", "number"]
+    assert answer.select(asked.columns).equals(asked)
+    expected = [as_said(frame, user, at, ttl, as_known) for user, at, _ in asked.iter_rows()]
+    assert answer["number"].to_list() == expected
+    assert answer["v"].to_list() == [None if number is None else [number, number] for number in expected]
+
+
+def test_days_that_hold_no_answer_are_not_opened(tmp_path):
+    """Their files are gone, and nobody misses them."""
+    snapshot = written(tmp_path, table_of([("anna", hour, 2) for hour in range(0, HOURS, 6)]))
+    assert snapshot.days == tuple(FIRST.plus(day).key for day in range(6))
+    asked = asked_of([("anna", 3 * 24 + 1), ("anna", 3 * 24 + 20)])
+    for day, file in zip(snapshot.days, snapshot.files, strict=True):
+        if day not in (FIRST.plus(1).key, FIRST.plus(2).key, FIRST.plus(3).key):
+            Path(file).unlink()
+    answer = joined_at(asked, "at", [view_over(snapshot, TTL)], as_known=False)
+    assert answer["number"].to_list() == [12, 15]
+    with pytest.raises(FileNotFoundError):
+        joined_at(asked, "at", [view_over(snapshot)], as_known=False)
+
+
+def test_features_are_read_from_the_files_that_hold_an_answer_and_no_others(tmp_path, monkeypatch):
+    snapshot = written(tmp_path, table_of([("anna", hour, 2) for hour in range(0, HOURS, 6)]))
+    opened: list[tuple[tuple[str, ...], list[str]]] = []
+    scan = Snapshot.scan
+    monkeypatch.setattr(
+        Snapshot, "scan", lambda this, columns: opened.append((this.days, list(columns))) or scan(this, columns)
+    )
+    joined_at(asked_of([("anna", 30), ("ben", 130)]), "at", [view_over(snapshot)], as_known=True)
+    clocks, features = opened
+    assert clocks == (snapshot.days, ["user_id", "event_timestamp", "created"])
+    assert features == ((FIRST.plus(1).key,), ["vector", "model_version"])
