@@ -6,6 +6,7 @@ from pipeline.contracts.items import ITEM_TEXT, ITEMS, UNCATEGORISED, UNKNOWN_TI
 from pipeline.contracts.late_events import LATE_EVENTS
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
 from pipeline.contracts.lookup_log import LOOKUP_LOG, LOOKUP_PARITY
+from pipeline.contracts.newest_days import NEWEST_DAYS
 from pipeline.contracts.online_parity import ONLINE_PARITY
 from pipeline.contracts.other_spaces import LONG_TERM_INTEREST_MAPPED, LONG_TERM_INTEREST_REENCODED
 from pipeline.contracts.recommendations import RECOMMENDATIONS
@@ -20,6 +21,7 @@ TABLES = (
     ITEM_TEXT,
     SEQUENCE_FEATURES,
     INTEREST_WINDOWS,
+    NEWEST_DAYS,
     LONG_TERM_INTEREST,
     LONG_TERM_INTEREST_REENCODED,
     LONG_TERM_INTEREST_MAPPED,
@@ -41,6 +43,7 @@ __all__ = [
     "LOOKUP_LOG",
     "LOOKUP_PARITY",
     "MAX_ID_LENGTH",
+    "NEWEST_DAYS",
     "ONLINE_PARITY",
     "PARTITION_COLUMN",
     "QUARANTINED_EVENTS",

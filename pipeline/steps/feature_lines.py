@@ -51,12 +51,14 @@ def lines_from(
     known_at: datetime,
 ) -> list[PartitionRecord]:
     """The same from what is known of the rows: their number and their content by day, and the events by day."""
-    upstream = upstream_contents(ledger, table)
-    standing = {line.partition: line for line in ledger.partitions(table.name)}
+    keys = [*(day.key for day in days), *later]
+    within = (min(keys), max(keys))
+    upstream = upstream_contents(ledger, table, within)
+    standing = {line.partition: line for line in ledger.partitions(table.name, within)} if later else {}
     nothing = table.empty().with_columns(pl.lit("").alias(PARTITION_COLUMN))
     empty = provenance(table, days[0].key, nothing, upstream, settings)
     lines = []
-    for key in [*(day.key for day in days), *later]:
+    for key in keys:
         content = contents.get(key, empty["content"])
         counts = {"rows": heights.get(key, 0)}
         if key in later and key in standing:
@@ -81,7 +83,11 @@ def lines_from(
 
 def fresh_lines(ledger: Ledger, table: Table, lines: Sequence[PartitionRecord], committed: Committed) -> list:
     """The lines to write: a day that has not changed keeps its line, unless it was made from or by something else."""
-    standing = {line.partition: (line.state, line.counts, line.details) for line in ledger.partitions(table.name)}
+    standing: dict[str, tuple] = {}
+    if not committed.changed:
+        keys = [line.partition for line in lines]
+        found = ledger.partitions(table.name, (min(keys), max(keys)))
+        standing = {line.partition: (line.state, line.counts, line.details) for line in found}
     return [
         line.model_copy(update={"version": committed.version})
         for line in lines

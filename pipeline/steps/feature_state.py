@@ -13,7 +13,9 @@ from pipeline.features.interest_windows import extend_windows
 from pipeline.features.sequences import extend_sequences
 from pipeline.partitions import Day
 from pipeline.settings import Settings
-from pipeline.stores.tables import Lake, newest_versions
+from pipeline.stores.newest_days import newest_days
+from pipeline.stores.single_rows import rows_at
+from pipeline.stores.tables import Lake
 
 Extend = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 """(newest earlier row of each user, events) -> the rows those events bring about, without `created`."""
@@ -53,19 +55,8 @@ def events_of(lake: Lake, first: Day, last: Day | None) -> pl.LazyFrame:
 
 
 def newest_before(lake: Lake, table: Table, users: pl.DataFrame, day: Day) -> pl.DataFrame:
-    """Of each user the newest row of a day before `day`. Whole rows are read only from the days that hold one."""
-    keys = (
-        lake.scan(table, None, day.plus(-1))
-        .join(users.lazy(), on="user_id", how="semi")
-        .group_by("user_id")
-        .agg(pl.col("event_timestamp").max())
-        .collect()
-    )
-    if keys.is_empty():
-        return table.empty()
-    oldest = Day.of(keys["event_timestamp"].min())
-    found = lake.scan(table, oldest, day.plus(-1)).join(keys.lazy(), on=["user_id", "event_timestamp"], how="semi")
-    return newest_versions(table, found).collect()
+    """Of each user the newest row of a day before `day`."""
+    return rows_at(lake, table, newest_days(lake, table, users, day))
 
 
 def stamped(table: Table, rows: pl.DataFrame, known_at: datetime) -> pl.DataFrame:

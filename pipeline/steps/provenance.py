@@ -28,16 +28,16 @@ Contents = Mapping[str, Mapping[str, str]]
 """table name -> day -> the content that the ledger names"""
 
 
-def contents_in(ledger: Ledger, tables: Sequence[Table]) -> Contents:
+def contents_in(ledger: Ledger, tables: Sequence[Table], within: tuple[str, str] | None = None) -> Contents:
     return {
-        table.name: {line.partition: line.details.get("content", "") for line in ledger.partitions(table.name)}
+        table.name: {line.partition: line.details.get("content", "") for line in ledger.partitions(table.name, within)}
         for table in tables
     }
 
 
-def upstream_contents(ledger: Ledger, table: Table) -> Contents:
-    """The contents of the tables that a table is made from."""
-    return contents_in(ledger, DEFINITIONS[table].upstream)
+def upstream_contents(ledger: Ledger, table: Table, within: tuple[str, str] | None = None) -> Contents:
+    """The contents of the tables that a table is made from, of all days or of those `within` two keys."""
+    return contents_in(ledger, DEFINITIONS[table].upstream, within)
 
 
 def made_from(upstream: Contents, key: str) -> dict[str, str]:

@@ -37,6 +37,7 @@ from pipeline.steps.feature_state import (
 )
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.locks import alone
+from pipeline.stores.newest_days import index_newest_days
 from pipeline.stores.pushed import PushedRows
 from pipeline.stores.tables import Committed, Lake
 
@@ -87,6 +88,7 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     definitions = definitions_of(lake, settings)
     with alone(settings, "sequence_features"):
         if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at)):
+            index_newest_days(lake, tuple(definitions))
             return bulk
         events = events_of(lake, first, last).collect()
         ledger = Ledger(settings.ledger_url)
@@ -96,6 +98,7 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
         }
         parts = restated.items()
         ledger.record_partitions([line for t, p in parts for line in fresh_lines(ledger, t, p.lines, p.committed)])
+        index_newest_days(lake, tuple(definitions))
     built = BuiltFeatures(
         first=first.key,
         last=last.key,

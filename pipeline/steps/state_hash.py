@@ -14,7 +14,7 @@ import json
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import LOOKUP_LOG, LOOKUP_PARITY, ONLINE_PARITY, TABLES, Table
+from pipeline.contracts import LOOKUP_LOG, LOOKUP_PARITY, NEWEST_DAYS, ONLINE_PARITY, TABLES, Table
 from pipeline.contracts.content import content_hash
 from pipeline.settings import Settings
 from pipeline.steps.online_parity import is_applied
@@ -24,6 +24,8 @@ from pipeline.stores.tables import Lake, newest_versions
 MODELS = ("interest_evolution", "collaborative_filter")
 OBSERVATIONS = (ONLINE_PARITY.name, LOOKUP_LOG.name, LOOKUP_PARITY.name)
 """Tables that say what somebody saw at some time; they are no part of the state that was seen."""
+INDEXES = (NEWEST_DAYS.name,)
+"""Made from other tables, sooner or later: they say nothing of their own."""
 CLOCKS = {"created", "known_at", "ingested_at"}
 FILES = {"source_file", "source_row"}
 
@@ -49,7 +51,7 @@ def state_hash(settings: Settings) -> StateHash:
     registered = {model: registered_versions(settings, [model]) for model in MODELS}
     run_keys = _run_keys(registered)
     lake = Lake.of(settings)
-    counted = [table for table in TABLES if table.name not in OBSERVATIONS]
+    counted = [table for table in TABLES if table.name not in (*OBSERVATIONS, *INDEXES)]
     parts = {
         "tables": {table.name: _of_table(lake, table, run_keys) for table in counted if lake.exists(table)},
         "registry": {model: _of_model(settings, entries) for model, entries in registered.items() if entries},

@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction
 from pipeline.contracts import PARTITION_COLUMN, Table
 from pipeline.errors import EngineFailure
 from pipeline.partitions import Day
-from pipeline.stores.tables import Committed, Lake, kept_out_of_the_log
+from pipeline.stores.tables import ROWS_A_GROUP, Committed, Lake, kept_out_of_the_log
 
 
 def replace_days(
@@ -95,14 +95,16 @@ def _write(lake: Lake, table: Table, day: Day, rows: pl.DataFrame, known_at: dat
 def _size_of(lake: Lake, rows: pl.DataFrame, target: str) -> int:
     """Write, and say how many bytes it became."""
     if "://" not in target:
-        rows.write_parquet(target, compression="snappy", statistics=True)
+        rows.write_parquet(target, compression="snappy", statistics=True, row_group_size=ROWS_A_GROUP)
         return Path(target).stat().st_size
     from io import BytesIO
 
     buffer = BytesIO()
-    rows.write_parquet(buffer, compression="snappy")
+    rows.write_parquet(buffer, compression="snappy", row_group_size=ROWS_A_GROUP)
     size = buffer.tell()
-    rows.write_parquet(target, compression="snappy", storage_options=lake.storage_options)
+    rows.write_parquet(
+        target, compression="snappy", row_group_size=ROWS_A_GROUP, storage_options=lake.storage_options
+    )
     return size
 
 

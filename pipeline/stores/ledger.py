@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import JSON, DateTime, Engine, String, create_engine, delete, event, func, inspect, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import JSON, DateTime, Engine, String, create_engine, delete, event, func, inspect, make_url, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from pipeline.errors import EngineFailure
+from pipeline.stores.upserts import upsert
 
 MIGRATIONS = Path(__file__).parent / "ledger_migrations"
 NOTE = "ledger"
@@ -45,7 +45,7 @@ class UtcDateTime(TypeDecorator):
 
 
 class Row(DeclarativeBase):
-    """The base of the ledger's tables."""
+    """A table of the ledger."""
 
 
 class PartitionRow(Row):
@@ -195,17 +195,22 @@ class Ledger:
             return MigrationContext.configure(connection).get_current_revision(), newest
 
     def record_partitions(self, records: Sequence[PartitionRecord]) -> None:
-        """Write the newest state of these partitions, all or none."""
-        self._merge([PartitionRow(**record.model_dump()) for record in records])
+        """Write the newest state of these partitions, all or none; of two lines about one, the later one."""
+        by_key = {(record.table_name, record.partition): record.model_dump() for record in records}
+        if by_key:
+            with self._reachable(), Session(self.engine) as session, session.begin():
+                session.execute(upsert(PartitionRow, self.engine), list(by_key.values()))
 
     def record_partition(self, record: PartitionRecord) -> None:
         self.record_partitions([record])
 
-    def partitions(self, table_name: str | None = None) -> list[PartitionRecord]:
-        """The state of every partition, by table and day."""
+    def partitions(self, table_name: str | None = None, within: tuple[str, str] | None = None) -> list[PartitionRecord]:
+        """The state of every partition, by table and day; of those `within` two keys, both included."""
         query = select(PartitionRow).order_by(PartitionRow.table_name, PartitionRow.partition)
         if table_name is not None:
             query = query.where(PartitionRow.table_name == table_name)
+        if within is not None:
+            query = query.where(PartitionRow.partition.between(*within))
         return self._read(query, PartitionRecord)
 
     def partition(self, table_name: str, partition: str) -> PartitionRecord | None:
@@ -290,7 +295,6 @@ def _connect(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def use_wal(connection, _record) -> None:
-        # Readers go on while a step writes; several tasks write at once.
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA journal_mode=WAL")  # Readers go on while a step writes, and several write.
 
     return engine

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pipeline.contracts import PARTITION_COLUMN, Table
@@ -26,6 +26,8 @@ from pipeline.settings import Settings
 from pipeline.stores.row_versions import newest_versions, same_rows, with_corrections
 
 COMMIT_TRIES = 8
+ROWS_A_GROUP = 128
+"""Of a table that keeps versions: small, so that a user's row is found without reading the whole day."""
 DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
 """How the fields begin that Delta itself writes into a commit; the others are its writer's note."""
 
@@ -245,6 +247,7 @@ class Lake:
             "partition_by": [PARTITION_COLUMN] if table.daily else None,
             "storage_options": self.storage_options,
             "configuration": kept_out_of_the_log(table),
+            "writer_properties": WriterProperties(max_row_group_size=ROWS_A_GROUP) if table.keeps_versions else None,
             "commit_properties": CommitProperties(custom_metadata={"contract": table.version, **(note or {})}),
         }
         rows = frame.to_arrow()

@@ -45,3 +45,12 @@ def test_migrating_twice_keeps_what_was_recorded(ledger: Ledger):
 def test_a_ledger_without_tables_says_what_to_do(tmp_path):
     with pytest.raises(EngineFailure, match="interest doctor --repair"):
         Ledger(f"sqlite:///{tmp_path / 'new.db'}").partitions()
+
+
+def test_many_lines_are_new_or_replace_others_and_are_read_by_their_days(ledger: Ledger):
+    lines = [record(partition=f"2026-03-{day:02d}") for day in range(1, 31)]
+    ledger.record_partitions(lines[:20])
+    later = [line.model_copy(update={"counts": {"rows": 9}}) for line in lines[10:]]
+    ledger.record_partitions([*lines[10:], *later])
+    assert ledger.partitions("behavior_events") == [*lines[:10], *later]
+    assert ledger.partitions("behavior_events", ("2026-03-10", "2026-03-11")) == [lines[9], later[0]]
