@@ -39,14 +39,15 @@ from pipeline.models.losses import (
     positive_power,
     sampled_cross_entropy,
 )
+from pipeline.models.recommender import mask_special_items
 
 transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
 
 CATALOGUE_FILE = "catalogue.json"
 EARLIER_FILE = "before_validation.safetensors"
 LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
-TOKENS_AT_ONCE = 4096
-USERS_AT_ONCE = 512
+TOKENS_AT_ONCE = 1024
+USERS_AT_ONCE = 128
 
 
 class ItemRows(NamedTuple):
@@ -167,15 +168,16 @@ class InterestEvolutionModel(PreTrainedModel):
             generator: draws, while training, the items that are dropped and the positions whose future is asked
                 for (neighbours have nearly the same one); without it none is dropped and all are asked.
         """
-        dropped = asked = None
-        if self.training and generator is not None:
-            drawn = torch.rand(self.config.num_items, generator=generator)
-            dropped = (drawn < self.config.item_dropout).to(self.device)
-            drawn = torch.rand(batch["items"].shape, generator=generator)
-            asked = (drawn < self.config.future_positions).to(self.device)
-        table = self._needed_items(dropped, batch)
+        batch = self.prepared(batch, generator)
+        table = self._needed_items(batch.get("dropped"), batch)
         items = batch["items"]
         states = self.states(table.vectors, table.place[items], batch["types"], batch["times"], items)
+        with torch.autocast(self.device.type, enabled=False):            # a softmax over items wants all its digits
+            losses = self._losses(states.float(), table, batch)
+            return {"loss": self.balance(losses, batch.get("share", 1.0)), **losses}
+
+    def _losses(self, states: Tensor, table: ItemRows, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        asked, labels = batch.get("asked"), batch.get("labels", {})
         sampled = batch.get("negatives")
         shown = self._followed_trend(batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
         losses = {
@@ -185,12 +187,33 @@ class InterestEvolutionModel(PreTrainedModel):
         if self.config.categories:
             has_mix = batch["category_mix"].sum(dim=-1) > 0
             mix = self.heads.category_mix(states[has_mix])
-            losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]))
+            losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]), labels.get("mix"))
         if len(self.config.event_types) > 1:
             has_next = batch["next_items"] > 0
             types = self.heads.event_type(states[has_next])
-            losses["type"] = _mean(nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"))
-        return {"loss": self.balance(losses), **losses}
+            losses["type"] = _mean(
+                nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"), labels.get("next")
+            )
+        return losses
+
+    def prepared(self, batch: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Tensor]:
+        """The batch, and while training what is drawn for it: `dropped` [num_items] bool, `asked` [batch, length] bool.
+
+        A batch that has them is left as it is, so that one drawn as a whole can be cut into parts.
+        """
+        if not self.training or generator is None or "asked" in batch:
+            return batch
+        dropped = torch.rand(self.config.num_items, generator=generator) < self.config.item_dropout
+        asked = torch.rand(batch["items"].shape, generator=generator) < self.config.future_positions
+        return batch | {"dropped": dropped.to(self.device), "asked": asked.to(self.device)}
+
+    def counted(self, batch: dict[str, Tensor]) -> dict[str, dict[str, int]]:
+        """`labels`: by how many positions each loss of a prepared batch is divided, for parts of it to know."""
+        future = (batch["future_items"] >= FIRST_ITEM).all(dim=-1) & batch["asked"]
+        masks = {
+            "next": batch["next_items"] >= FIRST_ITEM, "future": future, "mix": batch["category_mix"].sum(dim=-1) > 0,
+        }
+        return {"labels": {name: int(mask.sum()) for name, mask in masks.items()}}
 
     def _needed_items(self, dropped: Tensor | None, batch: dict[str, Tensor]) -> ItemRows:
         """The vectors that a batch reads: of all items for the full softmax, else of those that occur or were drawn."""
@@ -232,10 +255,11 @@ class InterestEvolutionModel(PreTrainedModel):
             drawn = batch["negative_offsets"].exp()
             power = positive_power(self.config.negatives, self.config.num_items - FIRST_ITEM, self.config.calibration)
             refused = query @ candidates.T + shown[head].index_select(0, moment)
-            return _mean(generalised_binary_cross_entropy(positives, refused, drawn, hidden, power))
+            losses = generalised_binary_cross_entropy(positives, refused, drawn, hidden, power)
+            return _mean(losses, batch.get("labels", {}).get(head))
         normaliser = log_normaliser(query, candidates, offsets, moment, hidden, self.config.softmax_rows)
         loss = item_cross_entropy if sampled is None else sampled_cross_entropy
-        return _mean(loss(positives, normaliser))
+        return _mean(loss(positives, normaliser), batch.get("labels", {}).get(head))
 
     def _followed_trend(self, trend: Tensor) -> dict[str, Tensor]:
         """[windows, items, steps] -> head → [steps, items]: what is popular, weighted as each head follows it"""
@@ -271,15 +295,15 @@ class InterestEvolutionModel(PreTrainedModel):
         return self
 
     @torch.no_grad()
-    def _answers(self, histories: Histories, width: int, read: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """float32 [users, width]: what `read` makes of each user's state after the newest event, [rows, dim].
+    def newest_states(self, histories: Histories) -> np.ndarray:
+        """float32 [users, dim]: each user's state after the newest event, from which everything else is read.
 
-        Batches have fixed shapes, so a user's answer is the same bits whoever else is asked for.
+        Batches have fixed shapes, so a user's state is the same bits whoever else is asked for.
         """
         self.eval()
         table = self.item_table()
         recent = histories.last(self.config.history_length)
-        output = np.empty((recent.num_users, width), dtype=np.float32)
+        output = np.empty((recent.num_users, self.config.dim), dtype=np.float32)
         for positions, rows, length in _fixed_batches(recent.lengths, self.config.history_length):
             items = torch.zeros(rows, length, dtype=torch.long)
             types, times = torch.zeros_like(items), torch.zeros_like(items)
@@ -297,15 +321,44 @@ class InterestEvolutionModel(PreTrainedModel):
             device = self.device
             states = self.states(table, items.to(device), types.to(device), times.to(device))
             newest = states[torch.arange(rows, device=device), last.to(device)]                # [rows, dim]
-            output[positions] = read(newest)[: len(positions)].float().cpu().numpy()
+            output[positions] = newest[: len(positions)].float().cpu().numpy()
         return output
+
+    @torch.no_grad()
+    def _read(self, states: np.ndarray, width: int, read: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """[users, dim] -> float32 [users, width]: what `read` makes of states; in blocks of a fixed size, see above."""
+        output = np.empty((len(states), width), dtype=np.float32)
+        block = torch.zeros(USERS_AT_ONCE, states.shape[1], device=self.device)
+        for first in range(0, len(states), USERS_AT_ONCE):
+            some = torch.from_numpy(states[first : first + USERS_AT_ONCE])
+            block[: len(some)] = some
+            output[first : first + len(some)] = read(block)[: len(some)].float().cpu().numpy()
+        return output
+
+    def interest_of(self, states: np.ndarray) -> np.ndarray:
+        """`encode`, of states that `newest_states` gave."""
+        return self._read(states, self.config.dim, self.heads.long_term_interest)
+
+    @torch.no_grad()
+    def scores_of(self, states: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """`scores`, of states that `newest_states` gave; lengths [users] are numbers of events."""
+        table, share = self.item_table(), self.config.future_share
+        trend = (share * self._follow("future") + (1.0 - share) * self._follow("next")) @ self.trend  # [num_items]
+        columns = table.T.contiguous()
+
+        def read(some: Tensor) -> Tensor:
+            query = share * self._ask("future", some)[0] + (1.0 - share) * self._ask("next", some)[0]
+            return torch.addmm(trend, query * (some != 0).any(dim=1, keepdim=True), columns)
+
+        found = self._read(np.where(lengths[:, None] > 0, states, np.float32(0.0)), self.config.num_items, read)
+        return mask_special_items(found)
 
     def encode(self, histories: Histories) -> np.ndarray:
         """float32 [users, dim], unit length: the long-term interest of each user.
 
         It depends on the user's own events only. A user without events gets the vector of one unknown event.
         """
-        return self._answers(histories, self.config.dim, self.heads.long_term_interest)
+        return self.interest_of(self.newest_states(histories))
 
     @torch.no_grad()
     def item_vectors(self) -> np.ndarray:
@@ -314,30 +367,12 @@ class InterestEvolutionModel(PreTrainedModel):
 
     @torch.no_grad()
     def scores(self, histories: Histories, as_of: datetime | None = None) -> np.ndarray:
-        """float32 [users, num_items]: log-probabilities of the two item heads, weighted by `future_share`.
+        """float32 [users, num_items]: logits of the two item heads, weighted by `future_share`.
 
         -inf at padding and the unknown item. A user without events is scored by the trend alone. `as_of` is part
         of the Recommender protocol: what is known is fixed by `histories` and by the last `observe`.
         """
-        table = self.item_table()
-
-        def read(states: Tensor) -> Tensor:
-            own = self._log_probabilities("future", states, table) * self.config.future_share
-            return own + self._log_probabilities("next", states, table) * (1.0 - self.config.future_share)
-
-        found = self._answers(histories, self.config.num_items, read)
-        if (nobody := histories.lengths == 0).any():
-            found[nobody] = read(torch.zeros(1, self.config.dim, device=self.device)).cpu().numpy()
-        found[:, :FIRST_ITEM] = -np.inf
-        return found
-
-    def _log_probabilities(self, head: str, states: Tensor, table: Tensor) -> Tensor:
-        """[rows, dim] -> [rows, num_items]; a state of zeros, that of nobody, asks for nothing but the trend"""
-        query, follow = self._ask(head, states)
-        query = query * (states != 0).any(dim=1, keepdim=True)
-        logits = query @ table.T + follow @ self.trend
-        logits[:, :FIRST_ITEM] = -torch.inf
-        return torch.log_softmax(logits, dim=1).nan_to_num(neginf=0.0)
+        return self.scores_of(self.newest_states(histories), histories.lengths)
 
     def category_mix(self, histories: Histories) -> np.ndarray:
         """float32 [users, categories]: forecast shares of `config.categories` in the next `period_days`."""
@@ -407,9 +442,9 @@ class InterestEvolutionModel(PreTrainedModel):
         return model.eval()
 
 
-def _mean(values: Tensor) -> Tensor:
-    """Mean of [rows]; 0 with a gradient where there is no row."""
-    return values.sum() / max(len(values), 1)
+def _mean(values: Tensor, labels: int | None = None) -> Tensor:
+    """Mean of [rows], or their share of the mean over `labels` rows; 0 with a gradient where there is no row."""
+    return values.sum() / max(len(values) if labels is None else labels, 1)
 
 
 def _fixed_batches(lengths: np.ndarray, longest: int):

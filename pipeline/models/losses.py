@@ -138,8 +138,8 @@ class LossBalance(nn.Module):
         self.weights = weights
         self.log_variance = nn.Parameter(torch.zeros(len(weights))) if learned else None    # in the order of `weights`
 
-    def forward(self, losses: dict[str, Tensor]) -> Tensor:
-        """Scalars in, a scalar out; a loss of weight 0 is ignored."""
+    def forward(self, losses: dict[str, Tensor], share: float = 1.0) -> Tensor:
+        """Scalars in, a scalar out; a loss of weight 0 is ignored. `share`: that of a batch which these are of."""
         total = torch.zeros(())
         for position, (name, weight) in enumerate(self.weights.items()):
             if weight == 0.0 or name not in losses:
@@ -147,6 +147,6 @@ class LossBalance(nn.Module):
             loss = losses[name]
             if self.log_variance is not None:
                 spread = self.log_variance[position]
-                loss = torch.exp(-spread) * loss + 0.5 * spread
+                loss = torch.exp(-spread) * loss + 0.5 * share * spread
             total = total.to(loss.device) + weight * loss
         return total

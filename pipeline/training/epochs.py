@@ -2,7 +2,8 @@
 The training loop, for any model: epochs in seeded order, each one scored and kept as a checkpoint.
 
 Every random number is drawn from the seed and the epoch, and every epoch ends in a checkpoint, so a run that was
-stopped goes on to the same weights as one that was not.
+stopped goes on to the same weights as one that was not. A SIGTERM within an epoch is obeyed after a checkpoint that
+holds the place in it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,9 @@ from pipeline.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
+from pipeline.training.distributed import Peers
+from pipeline.training.gradients import Gradients
+from pipeline.training.interruption import Termination
 
 log = get_logger(__name__)
 
@@ -45,6 +50,12 @@ class TrainingRun:
     """The run ends with the batch after which this process, all its threads together, has worked for so long; time to
     score the last epoch is kept back."""
     checkpoint_dir: Path | None = None
+    precision: str = "float32"
+    """`bfloat16`: the encoder under autocast; weights, heads and the softmax over items stay in float32."""
+    compile: str = ""
+    """The backend with which torch.compile makes the encoder quicker, such as `inductor`; empty: it does not."""
+    peers: Peers = field(default_factory=Peers)
+    """The processes that share every batch; see `distributed`."""
 
 
 @dataclass(frozen=True)
@@ -109,77 +120,97 @@ def fit_epochs(
                 "best_score": -math.inf, "curves": []}
     best = _copy(model)
     mean = RunningMean(model, averaging)
-    first_epoch = 0
+    peers, gradients = run.peers, Gradients(model, losses_of, run.precision, run.peers)
+    if run.compile and hasattr(model, "encoder"):
+        model.encoder.compile(backend=run.compile)
+    first_epoch, within = 0, None
     found = load_newest(run.checkpoint_dir, fingerprint, device) if run.checkpoint_dir else None
     if found is not None:
         model.load_state_dict(found.tensors["weights"])
         restore_optimiser(optimiser, found.tensors["optimiser"])
-        best, progress, first_epoch = found.tensors["best"], dict(found.progress), found.epoch + 1
+        best, progress = found.tensors["best"], dict(found.progress)
         mean.load(found.tensors.get("mean", {}))
-        log.info("training resumed", epoch=first_epoch)
+        within = progress.pop("within", None)
+        first_epoch = found.epoch + (within is None)
+        log.info("training resumed", epoch=first_epoch, batches=within["batches"] if within else 0)
+
+    def keep(epoch: int, within: dict[str, object] | None = None, **more: dict[str, Tensor]) -> None:
+        """A checkpoint of the end of an epoch, or of a place within it."""
+        if run.checkpoint_dir and peers.is_first:
+            tensors = {"weights": model.state_dict(), "best": best, "mean": mean.tensors,
+                       "optimiser": optimiser_tensors(optimiser), **more}
+            told = {**progress, "fingerprint": fingerprint} | ({"within": within} if within else {})
+            save_checkpoint(run.checkpoint_dir, Checkpoint(epoch, tensors, told))
 
     stopped_because = "max_epochs"
     began, worked = time.monotonic() - progress["seconds"], time.process_time() - progress["cpu_seconds"]
     budget = math.inf if run.max_cpu_seconds is None else run.max_cpu_seconds
-    for epoch in range(first_epoch, run.max_epochs):
-        if progress["curves"] and epoch - 1 - progress["best_epoch"] >= run.patience:
-            stopped_because = "patience"
-            break
-        if progress["curves"] and time.monotonic() - began > run.max_seconds:
-            stopped_because = "max_seconds"
-            break
-        if progress["curves"] and time.process_time() - worked + progress["scoring"] > budget:
-            stopped_because = "max_cpu_seconds"
-            break
-        torch.manual_seed(run.seed * 100_003 + epoch)
-        generator = torch.Generator().manual_seed(run.seed * 100_003 + epoch)
-        model.train()
-        sums: dict[str, float] = {}
-        count = 0
-        for batch in batches(epoch):
-            for group in optimiser.param_groups:
-                group["lr"] = rate(progress["step"])
-            losses = losses_of(model, batch, generator)
-            if not torch.isfinite(losses["loss"]):
-                raise FloatingPointError(
-                    f"Loss is {losses['loss'].item()} at epoch {epoch}, batch {count}: lower the learning rate "
-                    f"({rate(progress['step'])}) or look for extreme values."
-                )
-            losses["loss"].backward()
-            nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            mean.add(progress["step"])
-            progress["step"] += 1
-            progress["tokens"] += int((batch["items"] > 0).sum()) if "items" in batch else 0
-            count += 1
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.item()
-            if time.process_time() - worked + progress["scoring"] > budget:
+    with Termination() as termination:
+        for epoch in range(first_epoch, run.max_epochs):
+            if progress["curves"] and epoch - 1 - progress["best_epoch"] >= run.patience:
+                stopped_because = "patience"
+                break
+            if progress["curves"] and peers.told(time.monotonic() - began > run.max_seconds):
+                stopped_because = "max_seconds"
+                break
+            if progress["curves"] and peers.told(time.process_time() - worked + progress["scoring"] > budget):
                 stopped_because = "max_cpu_seconds"
                 break
-        model.eval()
-        trained = time.process_time()
-        with torch.no_grad(), mean.shown():
-            scored = score(model)
-            if scored["score"] > progress["best_score"]:
-                progress["best_epoch"], progress["best_score"] = epoch, scored["score"]
-                best = _copy(model)
-        progress["scoring"] = time.process_time() - trained
-        progress["cpu_seconds"] = time.process_time() - worked
-        progress["seconds"] = time.monotonic() - began
-        means = {name: value / max(count, 1) for name, value in sums.items()}
-        progress["curves"].append({"epoch": epoch, "seconds": progress["seconds"], **means, **scored})
-        log.info("epoch trained", batches=count, **{k: round(v, 4) for k, v in progress["curves"][-1].items()})
-        if run.checkpoint_dir:
-            tensors = {"weights": model.state_dict(), "best": best, "mean": mean.tensors,
-                       "optimiser": optimiser_tensors(optimiser)}
-            save_checkpoint(run.checkpoint_dir, Checkpoint(epoch, tensors, {**progress, "fingerprint": fingerprint}))
-        if stopped_because == "max_cpu_seconds":
-            break
-    else:
-        if progress["curves"] and run.max_epochs - 1 - progress["best_epoch"] >= run.patience:
-            stopped_because = "patience"
+            torch.manual_seed(run.seed * 100_003 + epoch + 7919 * peers.rank)
+            generator = torch.Generator().manual_seed(run.seed * 100_003 + epoch)
+            model.train()
+            sums: dict[str, float] = {}
+            count = 0
+            if within is not None:
+                sums, count = dict(within["sums"]), within["batches"]
+                _restore_randomness(found.tensors["randomness"], generator, device)
+                within = None
+            for batch in islice(batches(epoch), count, None):
+                for group in optimiser.param_groups:
+                    group["lr"] = rate(progress["step"])
+                losses = gradients(batch, generator)
+                if not math.isfinite(losses["loss"]):
+                    raise FloatingPointError(
+                        f"Loss is {losses['loss']} at epoch {epoch}, batch {count}: lower the learning rate "
+                        f"({rate(progress['step'])}) or look for extreme values."
+                    )
+                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                mean.add(progress["step"])
+                progress["step"] += 1
+                progress["tokens"] += int((batch["items"] > 0).sum()) if "items" in batch else 0
+                count += 1
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                if peers.any(termination.asked):
+                    progress["cpu_seconds"] = time.process_time() - worked
+                    progress["seconds"] = time.monotonic() - began
+                    keep(epoch, {"sums": sums, "batches": count}, randomness=_randomness(generator, device))
+                    log.warning("training terminated", epoch=epoch, batches=count, kept=run.checkpoint_dir is not None)
+                    termination.obey()
+                if budget < math.inf and peers.told(time.process_time() - worked + progress["scoring"] > budget):
+                    stopped_because = "max_cpu_seconds"
+                    break
+            model.eval()
+            trained = time.process_time()
+            with torch.no_grad(), mean.shown():
+                scored = peers.told(score(model) if peers.is_first else {})
+                if scored["score"] > progress["best_score"]:
+                    progress["best_epoch"], progress["best_score"] = epoch, scored["score"]
+                    best = _copy(model)
+            progress["scoring"] = time.process_time() - trained
+            progress["cpu_seconds"] = time.process_time() - worked
+            progress["seconds"] = time.monotonic() - began
+            means = {name: value / max(count, 1) for name, value in sums.items()}
+            progress["curves"].append({"epoch": epoch, "seconds": progress["seconds"], **means, **scored})
+            log.info("epoch trained", batches=count, **{k: round(v, 4) for k, v in progress["curves"][-1].items()})
+            keep(epoch)
+            if stopped_because == "max_cpu_seconds":
+                break
+        else:
+            if progress["curves"] and run.max_epochs - 1 - progress["best_epoch"] >= run.patience:
+                stopped_because = "patience"
     model.load_state_dict(best)
     model.eval()
     return Fitted(
@@ -226,6 +257,18 @@ def fingerprint_of(*parts: object) -> str:
     for part in parts:
         digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
     return digest.hexdigest()[:16]
+
+
+def _randomness(generator: torch.Generator, device: torch.device) -> dict[str, Tensor]:
+    states = {"torch": torch.get_rng_state(), "generator": generator.get_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _restore_randomness(states: dict[str, Tensor], generator: torch.Generator, device: torch.device) -> None:
+    torch.set_rng_state(states["torch"].cpu())
+    generator.set_state(states["generator"].cpu())
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

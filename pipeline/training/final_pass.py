@@ -8,6 +8,7 @@ measured on the test that comes after it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.features.training_rows import TrainingRows
+from pipeline.training.distributed import Peers
 from pipeline.training.epochs import parameter_groups
+from pipeline.training.gradients import Gradients
 
 
 def rows_that_reach(rows: TrainingRows, moment: int) -> TrainingRows:
@@ -36,6 +39,8 @@ def final_pass(
     max_grad_norm: float,
     seed: int,
     max_cpu_seconds: float | None,
+    precision: str = "float32",
+    peers: Peers | None = None,
 ) -> int:
     """Train `steps` more steps in place, the learning rate falling in a line from `peak` to 0.
 
@@ -51,7 +56,9 @@ def final_pass(
     """
     optimiser = torch.optim.AdamW(parameter_groups(model, weight_decay), lr=peak, fused=True)
     began, step, epoch, share = time.process_time(), 0, 0, 0.0
-    torch.manual_seed(seed)
+    peers = peers or Peers()
+    gradients = Gradients(model, lambda model, batch, generator: model(batch, generator), precision, peers)
+    torch.manual_seed(seed + 7919 * peers.rank)
     generator = torch.Generator().manual_seed(seed)
     model.train()
     while share < 1.0:
@@ -59,18 +66,17 @@ def final_pass(
         for batch in batches(epoch):
             for group in optimiser.param_groups:
                 group["lr"] = peak * (1.0 - share)
-            loss = model(batch, generator)["loss"]
-            if not torch.isfinite(loss):
+            loss = gradients(batch, generator)["loss"]
+            if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"Loss is {loss.item()} in the final pass, step {step}: lower the learning rate ({peak})."
+                    f"Loss is {loss} in the final pass, step {step}: lower the learning rate ({peak})."
                 )
-            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             step += 1
             used = 0.0 if max_cpu_seconds is None else (time.process_time() - began) / max(max_cpu_seconds, 1e-9)
-            share = float(np.maximum(step / max(steps, 1), used))
+            share = peers.told(float(np.maximum(step / max(steps, 1), used)))
             if share >= 1.0:
                 break
         if step == before:

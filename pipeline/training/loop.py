@@ -210,6 +210,7 @@ def _learn_the_newest(model: InterestEvolutionModel, everything: Histories, sinc
     made = final_pass(
         model, epoch, steps=steps, peak=learning_rate_at(int(led), config.learning_rate, config.warmup_steps),
         weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, seed=run.seed, max_cpu_seconds=spare,
+        precision=run.precision, peers=run.peers,
     )
     return replace(fitted, steps=fitted.steps + made, tokens=fitted.tokens + tokens,
                    cpu_seconds=fitted.cpu_seconds + time.process_time() - began)
@@ -241,4 +242,4 @@ def _fingerprint(before: Histories, after: Histories, catalogue: Catalogue, text
     arrays = [array for part in (before, after) for array in (part.offsets, part.items, part.types, part.times)]
     empty = np.zeros(0, dtype=np.float32)
     return fingerprint_of(*arrays, catalogue.item_ids, empty if text is None else text, config.own_fields(),
-                          (run.seed, run.device))
+                          (run.seed, run.device, run.precision))
