@@ -24,6 +24,7 @@ from pipeline.errors import EngineFailure, NotFound, UnsafeModel, UserMistake
 from pipeline.faults import reach
 from pipeline.settings import Settings, keep_libraries_quiet
 from pipeline.stores.ledger import Ledger, Promotion
+from pipeline.stores.mlflow_answers import answering
 from pipeline.stores.model_files import check_files, write_manifest
 from pipeline.stores.model_logging import WEIGHTS, log_model
 from pipeline.stores.model_versions import BACKTEST, Card, Dataset, Status, Version, tags_of, version_of
@@ -114,9 +115,14 @@ class Registry:
         """Register a saved model once for its run key; a repetition returns the version that is there.
 
         Raises:
+            EngineFailure: MLflow did not answer. Worth a retry, which goes on where this stopped.
             UnsafeModel: `folder` holds a pickle, a link, or a file of another kind that is not allowed.
         """
         digest = write_manifest(folder)
+        with answering(self.settings):
+            return self._register(model, run_key, folder, digest, card)
+
+    def _register(self, model: str, run_key: str, folder: Path, digest: str, card: Card) -> Version:
         self.prepare()
         with self._lock(f"register-{run_key}"):
             if (standing := self.find(model, run_key)) is not None:
@@ -229,11 +235,13 @@ class Registry:
                 f"{version.name} is a backtest: it was trained to look back, and can never serve. Nothing has changed. "
                 "Train the day anew with `interest train --as-of DAY`; the gate decides on that version."
             )
-        return self._decide(version, "promoted", reasons, decided_by, known_at)
+        with answering(self.settings):
+            return self._decide(version, "promoted", reasons, decided_by, known_at)
 
     def hold(self, version: Version, reasons: Sequence[str], decided_by: str, known_at: datetime) -> Version:
         """Keep a version from serving. No champion changes."""
-        return self._decide(version, "held", reasons, decided_by, known_at)
+        with answering(self.settings):
+            return self._decide(version, "held", reasons, decided_by, known_at)
 
     def _decide(
         self, version: Version, decision: Status, reasons: Sequence[str], decided_by: str, known_at: datetime
@@ -377,7 +385,7 @@ class Registry:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         # The first client of a new database creates its tables; MLflow uses what SQLAlchemy 2.1 has deprecated.
-        with self._lock("prepare"), warnings.catch_warnings():
+        with self._lock("prepare"), warnings.catch_warnings(), answering(self.settings):
             warnings.simplefilter("ignore", DeprecationWarning)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)

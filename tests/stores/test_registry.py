@@ -1,5 +1,6 @@
 import json
 import pickle
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline.errors import NotFound, UnsafeModel, UserMistake
+from pipeline.errors import EngineFailure, NotFound, UnsafeModel, UserMistake
+from pipeline.settings import Stores
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.model_versions import Card, Dataset, Version
 from pipeline.stores.registry import CHALLENGER, CHAMPION, Registry
@@ -128,6 +130,34 @@ def test_a_pickle_is_not_registered(registry, tmp_path):
     with pytest.raises(UnsafeModel, match=r"optimizer\.pkl"):
         registry.register(MODEL, "key", folder, card())
     assert registry.versions(MODEL) == []
+
+
+@pytest.fixture
+def away(settings, monkeypatch) -> str:
+    """The address of an MLflow server that has gone: a port that was just free."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.fault("MLflow's server is away: worth a retry")
+def test_a_server_that_is_away_is_worth_a_retry_and_a_refusal_is_not(settings, registry, register, away, tmp_path):
+    version = register(0)
+    gone = Registry(settings.model_copy(update={"stores": Stores(mlflow=away)}))
+    folder = saved_model(tmp_path / "kept")
+    for ask in (
+        lambda: gone.versions(MODEL),
+        lambda: gone.register(MODEL, "key", folder, card()),
+        lambda: gone.promote(version, ["good"], "tests", FIRST_CUTOFF),
+    ):
+        with pytest.raises(EngineFailure, match="did not answer"):
+            ask()
+    gone.__dict__["_client"] = registry._client.__class__(tracking_uri=away, registry_uri=away)
+    with pytest.raises(EngineFailure, match="kept under its run key"):
+        gone.register(MODEL, "key", folder, card())
+    assert folder.is_dir()
+    assert registry.register(MODEL, "key", folder, card()).number == version.number + 1
 
 
 @pytest.mark.fault("a pickle in place of weights")
