@@ -158,6 +158,9 @@ class Comparison:
             "coverage": self.coverage,
             "exposure": _without_infinities(self.exposure),
             "fairness": _without_infinities(self.fairness()),
+            "stability": _without_infinities({
+                model: self.interval(model, f"overlap@{LIST_DEPTH}", "idle").mean for model in self.models
+            }),
             "health": {name: vars(health) for name, health in self.health.items()},
             "seconds": self.seconds,
             "samples": self.samples,

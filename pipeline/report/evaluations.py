@@ -65,7 +65,12 @@ def model_report(
         version=version,
         decided_at=decided_at,
         rules=rules,
-        fairness=_fairness((comparison.get("fairness") or {}).get(model) or {}),
+        findings=(
+            *_fairness((comparison.get("fairness") or {}).get(model) or {}),
+            *_staleness(evaluation.get("staleness") or {}),
+            *_stability(comparison, model),
+            *_hybrid(evaluation.get("hybrid_placebo") or {}),
+        ),
     )
 
 
@@ -101,6 +106,27 @@ def _fairness(found: Mapping[str, Mapping]) -> tuple[str, ...]:
         for metric, gap in found.items()
         if gap.get("worst")
     )
+
+
+def _staleness(found: Mapping, metric: str = "recall@10") -> tuple[str, ...]:
+    ages = [
+        f"{row['model'].split('_')[0]} days {row[metric]['change']:+.1%}"
+        for row in (found.get("table") or ())[1:]
+        if (row.get(metric) or {}).get("change") is not None
+    ]
+    return (f"What an older state costs in {metric}: {', '.join(ages)}.",) if ages else ()
+
+
+def _stability(comparison: Mapping, model: str) -> tuple[str, ...]:
+    shared = (comparison.get("stability") or {}).get(model)
+    if comparison.get("reference") != CHAMPION or shared is None:
+        return ()
+    return (f"Users without an event in the last week keep {shared:.0%} of their first ten items.",)
+
+
+def _hybrid(found: Mapping) -> tuple[str, ...]:
+    said = _finding(found, ("recall@50",)) if found.get("table") else ""
+    return (f"In the hybrid: {said[0].lower()}{said[1:]}",) if said else ()
 
 
 def _rows(

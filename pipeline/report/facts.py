@@ -82,8 +82,8 @@ class ModelReport:
     decided_at: datetime | None = None
     placebo_finding: str = ""
     rules: tuple[RuleRow, ...] = ()
-    fairness: tuple[str, ...] = ()
-    """one sentence for each metric: the worst group, and how far it is from the best"""
+    findings: tuple[str, ...] = ()
+    """a sentence each: the worst group, what the age of a vector costs, what a new version left as it was"""
 
 
 @dataclass(frozen=True)

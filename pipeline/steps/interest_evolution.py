@@ -10,6 +10,7 @@ from datetime import datetime
 from time import perf_counter
 
 from pipeline.evaluation.comparison import compare
+from pipeline.evaluation.placebo import staleness_table
 from pipeline.models.baselines import baselines
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
@@ -37,7 +38,7 @@ from pipeline.steps.training_data import TrainingData, read_training_data
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
 from pipeline.training.epochs import TrainingRun
-from pipeline.training.loop import train_interest_model as train
+from pipeline.training.together import train_together
 
 MODEL = "interest_evolution"
 
@@ -111,20 +112,23 @@ def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
     """Learn before the validation window, choose the epoch on it, save with the popularity of the cutoff."""
     vectors, text_space = data.text_vectors(data.catalogue)
     chosen = settings.training
-    trained = train(
+    trained = train_together(
         data.split.train(data.histories),
         data.split.validation(data.histories),
         data.catalogue,
         vectors,
         InterestEvolutionConfig.changed({"text_space_id": text_space, **chosen.model}),
-        TrainingRun(
+        run=TrainingRun(
             seed=chosen.seed,
             device=chosen.device,
             max_epochs=chosen.max_epochs,
             patience=chosen.patience,
             max_seconds=chosen.max_seconds,
             checkpoint_dir=run.checkpoints,
+            precision=chosen.precision,
+            compile=chosen.compile,
         ),
+        processes=chosen.processes,
     )
     # What is popular is a state, not a weight: the version serves from the cutoff on, so it may know all before it.
     model = trained.model.observe(data.histories, data.split.as_of)
@@ -153,19 +157,16 @@ def _evaluate(
         recommenders[CHAMPION] = _champion_in(registry, champion, data)
     for baseline in baselines(settings.training.seed):
         recommenders[baseline.name] = baseline.fit(known, catalogue, split.test_start)
-    comparison = compare(
-        recommenders,
-        known,
-        test,
-        catalogue,
-        split.test_start,
-        reference=CHAMPION if champion else "popularity",
-        include_seen=settings.recommending.include_seen,
-        samples=settings.evaluation.bootstrap_samples,
-        confidence=settings.evaluation.confidence,
-        seed=settings.training.seed,
-        item_vectors=data.text_vectors(catalogue)[0],
-    )
+    options = {
+        "include_seen": settings.recommending.include_seen,
+        "samples": settings.evaluation.bootstrap_samples,
+        "confidence": settings.evaluation.confidence,
+        "seed": settings.training.seed,
+        "item_vectors": data.text_vectors(catalogue)[0],
+    }
+    reference = CHAMPION if champion else "popularity"
+    comparison = compare(recommenders, known, test, catalogue, split.test_start, reference=reference, **options)
+    stale = staleness_table(recommenders[MODEL], known, test, catalogue, split.test_start, **options)
     return {
         "model": MODEL,
         "run_key": run_key,
@@ -175,6 +176,7 @@ def _evaluate(
         "space_id": model.config.space_id,
         "metrics": comparison.means(MODEL),
         "comparison": comparison.to_dict(),
+        "staleness": stale.to_dict(),
         "seconds": perf_counter() - began,
     }
 

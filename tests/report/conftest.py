@@ -57,7 +57,7 @@ def report() -> Report:
             RuleRow(HOSTILE, "recall@50 on new", "champion", 31, -0.4, -0.6, float("nan"), "drop at most 5%", "failed"),
             RuleRow("", "ndcg@10 on all", "champion", 203, 0.02, -0.01, 0.05, "gain at least 1%", "passed"),
         ),
-        fairness=("ndcg@10: new users are served worst", HOSTILE),
+        findings=("ndcg@10: new users are served worst", HOSTILE),
     )
     return Report(
         known_at=KNOWN_AT,

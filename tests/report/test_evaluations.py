@@ -84,4 +84,21 @@ def test_the_rules_of_the_gate_are_rows_the_failed_ones_first_and_are_not_told_t
     ]
     assert shown.rules[0].high != shown.rules[0].high
     assert shown.reasons == ("Held.",)
-    assert shown.fairness[0].startswith("ndcg@10: new users are served worst (0.1000")
+    assert shown.findings[0].startswith("ndcg@10: new users are served worst (0.1000")
+
+
+def test_age_stability_and_the_hybrids_placebo_are_put_into_words():
+    old = row("14_days_old", 0.05) | {"recall@10": cell(0.05) | {"change": -0.04}}
+    helps = row("own", 0.08)
+    helps["recall@50"] |= {"change": 0.25, "change_low": 0.1, "change_high": 0.4}
+    shown = model_report("m", "k", {
+        "comparison": {"reference": "champion", "stability": {"m": 0.81}},
+        "staleness": {"table": [row("0_days_old", 0.06), old]},
+        "hybrid_placebo": {"table": [helps, row("zeros", 0.06)]},
+    })
+
+    assert shown.findings == (
+        "What an older state costs in recall@10: 14 days -4.0%.",
+        "Users without an event in the last week keep 81% of their first ten items.",
+        "In the hybrid: the own vector against none: +25.0% of recall@50, interval +10.0% to +40.0%: it helps.",
+    )

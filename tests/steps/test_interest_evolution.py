@@ -47,6 +47,9 @@ def test_the_evaluation_holds_baselines_intervals_cohorts_and_the_decision(train
     assert {MODEL, "popularity", "popularity_30d", "item_knn", "ease", "implicit_als"} <= set(rows)
     assert rows[MODEL]["ndcg@10"]["low"] <= rows[MODEL]["ndcg@10"]["mean"] <= rows[MODEL]["ndcg@10"]["high"]
     assert "heavy" in evaluation["comparison"]["by_cohort"]
+    assert evaluation["comparison"]["fairness"]["interest_evolution"]["recall@50"]
+    ages = [row["model"] for row in evaluation["staleness"]["table"]]
+    assert ages == ["0_days_old", "7_days_old", "14_days_old", "21_days_old", "28_days_old"]
     assert evaluation["decision"]["promote"] is True
     registered = Registry(trained).evidence(Registry(trained).version(MODEL, 1), "evaluation.json")
     assert json.loads(registered.read_text()) == evaluation
