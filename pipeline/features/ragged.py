@@ -40,7 +40,17 @@ def lists_of(values: pl.Series, lengths: np.ndarray) -> pl.Series:
     lists = pa.LargeListArray.from_buffers(
         pa.large_list(inner.type), len(lengths), [None, pa.py_buffer(offsets)], children=[inner]
     )
-    return pl.Series(values.name, pl.from_arrow(lists), dtype=pl.List(values.dtype))
+    return pl.Series(values.name, _Arrow(lists), dtype=pl.List(values.dtype))
+
+
+class _Arrow:
+    """Hands an array over without the modules that Polars loads, for .4 seconds, to look at one of pyarrow's."""
+
+    def __init__(self, array: pa.Array):
+        self._array = array
+
+    def __arrow_c_array__(self, requested_schema=None):
+        return self._array.__arrow_c_array__(requested_schema)
 
 
 def numbered(keys: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 Many days of features in bounded memory: rows are made by buckets of users, laid by in files, and written by days.
 
 What makes the rows of a bucket is this machine or Spark; both call the same functions and both leave the same files:
-`<scratch>/<table>/bucket=<any>/event_date=<day>/*.parquet`.
+`<scratch>/<table>/bucket=<any>/event_date=<day>/`, as Parquet by Spark and as Arrow by this machine.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def lay_by(tables: Sequence[Table], rows_of: RowsOf, events: pl.LazyFrame, num: 
     for number, bucket in enumerate(in_buckets(events, num, scratch / "events")):
         for table in tables:
             place = pl.PartitionBy(scratch / table.name / f"bucket={number}", key=PARTITION_COLUMN, include_key=False)
-            rows_of(table, bucket).lazy().sink_parquet(place, mkdir=True, compression="lz4")
+            rows_of(table, bucket).lazy().sink_ipc(place, mkdir=True, compression="lz4")
 
 
 def write_by_day(
@@ -134,9 +134,12 @@ def events_by_day(events: pl.LazyFrame) -> dict[str, int]:
 
 
 def _laid_by(table: Table, day: Day, scratch: Path) -> pl.DataFrame:
-    files = sorted((scratch / table.name).glob(f"bucket=*/{PARTITION_COLUMN}={day.key}/*.parquet"))
+    files = sorted((scratch / table.name).glob(f"bucket=*/{PARTITION_COLUMN}={day.key}/*.*"))
     key = pl.lit(day.key).alias(PARTITION_COLUMN)
     if not files:
         return table.empty().with_columns(key)
-    rows = pl.read_parquet(files, hive_partitioning=False)
+    rows = pl.concat(
+        [pl.read_parquet(file, hive_partitioning=False) if file.suffix == ".parquet" else pl.read_ipc(file)
+         for file in files if not file.name.startswith((".", "_"))]
+    )
     return rows.select(*(pl.col(name).cast(dtype) for name, dtype in table.schema.items()), key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -44,14 +45,16 @@ def replace_days(
     added: list[AddAction] = []
     replaced: list[str] = []
     rows = erased = 0
-    for day, frame in days:
-        wanted, lost, stands = lake.settled(table, day, day, frame)
-        rows, erased = rows + wanted.height, erased + lost
-        if stands:
-            continue
-        replaced.append(day.key)
-        if wanted.height:
-            added.append(_write(lake, table, day, wanted.drop(PARTITION_COLUMN), known_at))
+    standing = set(lake.days(table))
+    with lake.erasures.read_once() if lake.erasures else nullcontext():
+        for day, frame in days:
+            wanted, lost, stands = lake.settled(table, day, day, frame, is_empty=day not in standing)
+            rows, erased = rows + wanted.height, erased + lost
+            if stands:
+                continue
+            replaced.append(day.key)
+            if wanted.height:
+                added.append(_write(lake, table, day, wanted.drop(PARTITION_COLUMN), known_at))
     facts = {"contract": table.version, **note()}
     if not lake.exists(table):
         _create(lake, table)

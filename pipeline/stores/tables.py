@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +20,15 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties, write_delt
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from pipeline.contracts import PARTITION_COLUMN, Table
-from pipeline.errors import ContractViolation, EngineFailure
+from pipeline.errors import EngineFailure
 from pipeline.faults import reach
 from pipeline.partitions import Day
 from pipeline.settings import Settings
+from pipeline.stores.fitting import check_columns
 from pipeline.stores.row_versions import newest_versions, same_rows, with_corrections
 
 COMMIT_TRIES = 8
-ROWS_A_GROUP = 128
+ROWS_A_GROUP = 256
 """Of a table that keeps versions: small, so that a user's row is found without reading the whole day."""
 DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
 """How the fields begin that Delta itself writes into a commit; the others are its writer's note."""
@@ -48,6 +50,10 @@ class Erasures(Protocol):
 
     def erased_rows(self, table: Table, rows: pl.DataFrame) -> pl.Series:
         """A mask: the rows that may not be written."""
+        ...
+
+    def read_once(self) -> AbstractContextManager[None]:
+        """Within it, who was erased is read once; raises EngineFailure at its end where somebody was meanwhile."""
         ...
 
 
@@ -171,14 +177,18 @@ class Lake:
         condition = f"{PARTITION_COLUMN} >= '{first.key}' AND {PARTITION_COLUMN} <= '{last.key}'"
         return self._write(table, wanted, condition, note, erased)
 
-    def settled(self, table: Table, first: Day, last: Day, frame: pl.DataFrame) -> tuple[pl.DataFrame, int, bool]:
+    def settled(
+        self, table: Table, first: Day, last: Day, frame: pl.DataFrame, is_empty: bool = False
+    ) -> tuple[pl.DataFrame, int, bool]:
         """What a range of days is to hold when `frame` is written, how many rows were erased, and whether it holds it.
 
-        Raises ContractViolation.
+        With `is_empty` nothing is looked up: the range is known to hold no row. Raises ContractViolation.
         """
-        _check_columns(table, frame)
+        check_columns(table, frame)
         wanted = self._not_erased(table, frame.select([*table.names, PARTITION_COLUMN]))
         erased, wanted = frame.height - wanted.height, wanted.sort([PARTITION_COLUMN, *table.key])
+        if is_empty:
+            return wanted, erased, wanted.is_empty() and self.exists(table)
         standing = self._standing(table, first, last)
         if table.keeps_versions and standing.height:
             wanted = with_corrections(table, standing, wanted)
@@ -186,7 +196,7 @@ class Lake:
 
     def overwrite(self, table: Table, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
         """Make `frame` the whole content of a table without days, in one commit."""
-        _check_columns(table, frame)
+        check_columns(table, frame)
         wanted = self._not_erased(table, frame.select(table.names)).sort(table.key)
         if self.exists(table) and same_rows(table, self._in_order(table, self.scan(table).collect()), wanted):
             return Committed(self._open(table).version(), wanted.height, changed=False)
@@ -194,7 +204,7 @@ class Lake:
 
     def append(self, table: Table, frame: pl.DataFrame) -> Committed:
         """Add rows to a table without days, in one commit, whatever it holds. For logs: a row is never corrected."""
-        _check_columns(table, frame)
+        check_columns(table, frame)
         wanted = self._not_erased(table, frame.select(table.names))
         return self._write(table, wanted, None, None, frame.height - wanted.height, mode="append")
 
@@ -205,7 +215,7 @@ class Lake:
 
         No version of a row is kept that is not in `frame`: for taking out what may not be there.
         """
-        _check_columns(table, frame)
+        check_columns(table, frame)
         names = [*table.names, PARTITION_COLUMN] if table.daily else table.names
         keys = ", ".join(f"'{day.key}'" for day in sorted(days))
         return self._write(table, frame.select(names), f"{PARTITION_COLUMN} IN ({keys})" if table.daily else None, note)
@@ -275,21 +285,3 @@ def kept_out_of_the_log(table: Table) -> dict[str, str]:
         return {}
     told = [c.name for c in table.columns if c.dtype != pl.String and not isinstance(c.dtype, pl.List)]
     return {"delta.dataSkippingStatsColumns": ",".join(told)}
-
-
-def _check_columns(table: Table, frame: pl.DataFrame) -> None:
-    schema = frame.schema
-    found = {name: schema.get(name) for name in table.names}
-    wrong = [
-        f"{name}: expected {wanted}, found {found[name] or 'no such column'}"
-        for name, wanted in table.schema.items()
-        if found[name] != wanted
-    ]
-    if not wrong:
-        # Once written, a missing element would be served as 0 or as an empty text.
-        lists = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.List)]
-        holes = {name: frame[name].drop_nulls().explode(empty_as_null=False).null_count() for name in lists}
-        wrong = [f"{name}: {missing} missing inside arrays" for name, missing in holes.items() if missing]
-    if wrong:
-        facts = "; ".join(wrong)
-        raise ContractViolation(f"{table.name} was not written, its columns do not fit the contract: {facts}.")

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import polars as pl
 
 from pipeline.contracts.table import Table
 from pipeline.contracts.tombstones import TOMBSTONES
-from pipeline.errors import BadSetting
+from pipeline.errors import BadSetting, EngineFailure
 from pipeline.settings import Settings
 from pipeline.stores.keys import key_id, tombstone_key
 from pipeline.stores.ledger import Ledger, Tombstone
@@ -40,6 +41,7 @@ class Tombstones:
         self.settings = settings
         self.lake = Lake(settings.lake_url, settings.stores.storage_options)
         self.ledger = Ledger(settings.ledger_url)
+        self._held: frozenset[str] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Tombstones:
@@ -77,6 +79,8 @@ class Tombstones:
 
     def hashes(self) -> frozenset[str]:
         """Every keyed hash. Read again only when the ledger or the lake's copy has another state than last time."""
+        if self._held is not None:
+            return self._held
         place = (self.settings.ledger_url, self.settings.lake_url)
         state = (self.ledger.tombstone_state(), self.lake.version(TOMBSTONES))
         standing, hashes = _read.get(place, (None, frozenset()))
@@ -87,6 +91,17 @@ class Tombstones:
             hashes = frozenset(tombstone.keyed_hash for tombstone in found)
             _read[place] = state, hashes
         return hashes
+
+    @contextmanager
+    def read_once(self) -> Iterator[None]:
+        """Ask the stores once for all that is written within. Raises EngineFailure where an erasure came meanwhile."""
+        known = self._held = self.hashes()
+        try:
+            yield
+        finally:
+            self._held = None
+        if self.hashes() != known:
+            raise EngineFailure("A user was erased while rows were written. Nothing was committed; run the step again.")
 
     def all(self) -> list[Tombstone]:
         """What either store holds, oldest first."""
