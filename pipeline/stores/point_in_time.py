@@ -49,14 +49,18 @@ class Snapshot:
         """A version of the table at `path`, the newest where None. Raises DeltaError, OSError."""
         delta = DeltaTable(path, version=version, storage_options=storage_options)
         told = pl.DataFrame(delta.get_add_actions(flatten=True))
-        day = f"partition.{PARTITION_COLUMN}"
+        on = f"partition.{PARTITION_COLUMN}"
+        days = told[on].cast(pl.String) if on in told.columns else [""] * told.height
         facts = {
-            place.rpartition("/")[2]: (str(on), rows)
-            for place, on, rows in zip(
-                told["path"], told[day] if day in told.columns else [""] * told.height, told["num_records"], strict=True
-            )
+            _name(place): (day, rows) for place, day, rows in zip(told["path"], days, told["num_records"], strict=True)
         }
-        live = sorted((*facts[uri.rpartition("/")[2]], uri) for uri in delta.file_uris())
+        live = []
+        for uri in delta.file_uris():
+            day, rows = facts[_name(uri)]
+            if rows is None:
+                rows = pl.scan_parquet(uri, storage_options=storage_options or None).select(pl.len()).collect().item()
+            live.append((day, rows, uri))
+        live.sort()
         days, rows, files = zip(*live, strict=True) if live else ((), (), ())
         return cls(table, files, days, rows, storage_options)
 
@@ -96,6 +100,10 @@ class Snapshot:
             days=tuple(self.days[at] for at in which),
             rows=tuple(self.rows[at] for at in which),
         )
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]
 
 
 @dataclass(frozen=True)

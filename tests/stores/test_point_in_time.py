@@ -1,13 +1,11 @@
 """The point-in-time join beside one that is written as the rule is said; and what of a table it reads."""
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline.contracts import LONG_TERM_INTEREST, PARTITION_COLUMN, UTC_TIME
 from pipeline.partitions import Day
@@ -20,10 +18,7 @@ HOURS = 24 * 6
 HOUR = timedelta(hours=1)
 TTL = timedelta(days=2)
 
-hours = st.integers(0, HOURS - 1)
-users = st.sampled_from(["anna", "ben", "cleo"])
-feature_rows = st.lists(st.tuples(users, hours, st.integers(-30, 60)), max_size=40, unique=True)
-asked_rows = st.lists(st.tuples(users, hours), max_size=30)
+USERS = ("anna", "ben", "cleo")
 
 
 def table_of(rows: list[tuple[str, int, int]]) -> pl.DataFrame:
@@ -82,15 +77,15 @@ def as_said(frame: pl.DataFrame, user: str, at, ttl: timedelta | None, as_known:
     return max(seen)[2] if seen else None
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows=feature_rows, pairs=asked_rows, ttl=st.sampled_from([None, TTL]), as_known=st.booleans(),
-       at_once=st.sampled_from([1, 7, 1_000]))
-def test_each_row_gets_the_newest_row_that_it_may_see(tmp_path_factory, rows, pairs, ttl, as_known, at_once):
-    frame, asked, folder = table_of(rows), asked_of(pairs), tmp_path_factory.mktemp("lake")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(point_in_time, "ROWS_AT_ONCE", at_once)
-        answer = joined_at(asked, "at", [view_over(in_files(folder, frame), ttl)], as_known)
-    shutil.rmtree(folder)
+@pytest.mark.parametrize("seed", range(24))
+def test_each_row_gets_the_newest_row_that_it_may_see(tmp_path, monkeypatch, seed):
+    drawn = Random(seed)
+    ttl, as_known = (None, TTL)[seed % 2], bool(seed // 2 % 2)
+    rows = {(drawn.choice(USERS), drawn.randrange(HOURS), drawn.randrange(-30, 60)) for _ in range(drawn.randrange(60))}
+    frame = table_of(sorted(rows))
+    asked = asked_of([(drawn.choice(USERS), drawn.randrange(HOURS)) for _ in range(40)])
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", drawn.choice([1, 7, 1_000]))
+    answer = joined_at(asked, "at", [view_over(in_files(tmp_path, frame), ttl)], as_known)
     assert answer.columns == ["who", "at", "label", "v", "number"]
     assert answer.select(asked.columns).equals(asked)
     expected = [as_said(frame, user, at, ttl, as_known) for user, at, _ in asked.iter_rows()]
