@@ -55,7 +55,11 @@ def main() -> None:
         moved = pl.col("event_time").dt.offset_by(f"{DAYS}d")
         more = log_of(given.users, given.new_events, days=1, seed=8)
         publish(folder, more.with_columns(moved, pl.format("n{}", "event_id").alias("event_id")))
-        title = f"{given.events:,} events of {given.users:,} users on {DAYS} days, {given.new_events:,} on {day}; "
+        usual, moved = given.events // DAYS, pl.col("event_time").dt.offset_by(f"{DAYS + 1}d")
+        more = log_of(given.users, usual, days=1, seed=9)
+        publish(folder, more.with_columns(moved, pl.format("m{}", "event_id").alias("event_id")))
+        title = f"{given.events:,} events of {given.users:,} users on {DAYS} days, "
+        title += f"{given.new_events:,} on {day}, {usual:,} on the day after; "
         table = Table("work", title=title + circumstances(), title_justify="left", box=None)
         for column in ("seconds", "CPU s", "peak MB", "MB above the imports", "times one full build"):
             table.add_column(column, justify="right")
@@ -110,6 +114,13 @@ def day_on_top(folder: Path) -> None:
     build_features(START.plus(DAYS), settings_of(folder), KNOWN_AT)
 
 
+def usual_day(folder: Path) -> None:
+    """The same for a day with as many events as the days of the history have."""
+    from pipeline.steps.sequence_features import build_features
+
+    build_features(START.plus(DAYS + 1), settings_of(folder), KNOWN_AT)
+
+
 def day_computed(folder: Path) -> None:
     """What of that is computing: the state and the events are in memory."""
     from pipeline.features.interest_windows import extend_windows
@@ -137,6 +148,7 @@ WORK: dict[str, Callable[[Path], None]] = {
     f"{DAYS} days in one pass": one_pass,
     f"the last {DAILY_RUNS} days by daily runs": daily_runs,
     "one day on top": day_on_top,
+    "one usual day after it": usual_day,
     "one day on top, computing alone": day_computed,
 }
 
