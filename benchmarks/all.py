@@ -20,12 +20,14 @@ PAGE = HERE.parent / "docs" / "performance.md"
 SMALL: dict[str, list[str]] = {
     "feature_build": ["--events", "4000000", "--users", "80000"],
     "feature_history": [],
+    "training_set": ["--rows", "200000"],
     "online_publish": ["--rows", "20000"],
     "online_lookup": ["--users", "5000"],
 }
 FULL: dict[str, list[str]] = {
     "feature_build": ["--events", "20000000", "--users", "400000"],
     "feature_history": ["--events", "20000000", "--users", "400000"],
+    "training_set": ["--rows", "1000000"],
     "online_publish": [],
     "online_lookup": [],
 }

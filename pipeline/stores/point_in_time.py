@@ -30,7 +30,7 @@ MOMENT = "__moment"
 SEEN = "__seen_from"
 AGE = "__age"
 ROWS_AT_ONCE = 10_000_000
-"""Rows of a table whose clocks are looked at together, about 60 bytes each; more are cut by entity."""
+"""Rows of a table whose clocks are looked at together; where there are more, they are cut by entity."""
 
 
 @dataclass(frozen=True)
