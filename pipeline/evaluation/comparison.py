@@ -12,7 +12,8 @@ import base64
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.evaluation.bootstrap import Interval, interval_of, paired_differen
 from pipeline.evaluation.cohorts import GROUPS, ITEM_COHORTS, category_mix, item_cohorts, user_cohorts
 from pipeline.evaluation.fairness import group_gap
 from pipeline.evaluation.split import Questions, ask
-from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 from pipeline.models.recommender import Recommender, mask_special_items, top_k
 
 SHOWN = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
@@ -30,6 +31,8 @@ FAIR = ("ndcg@10", "recall@50")
 LIST_DEPTH = 10
 """Lists are described (novelty, diversity, calibration, coverage) at this depth."""
 USERS_AT_ONCE = 1024
+OWN_MOMENTS = 24
+"""So often is counted what is popular, where every user is asked at a moment of their own."""
 FORMAT = 1
 
 
@@ -231,6 +234,7 @@ def compare(
     item_vectors: np.ndarray | None = None,
     depth: int | None = None,
     keep: Callable[[str, Histories, np.ndarray, np.ndarray], None] | None = None,
+    tell: Callable[[str, datetime], None] | None = None,
 ) -> Comparison:
     """Ask fitted recommenders the same questions about the test window (see split.py).
 
@@ -245,6 +249,8 @@ def compare(
         item_vectors: [num_items, dim] for the diversity of lists; category shares when not given.
         depth: length of the lists; the largest of `ks` when not given.
         keep: is given each model's name, the asked users, their lists [users, depth] and the lists' scores.
+        tell: where given, users are asked at their own moments instead of at `test_start` (see `own_moments`), and
+            before each one it is called with the model's name and the moment, to tell the model what was popular.
 
     Raises:
         ValueError: no recommender, an unknown reference, or scores that do not fit the catalogue.
@@ -260,7 +266,7 @@ def compare(
     vectors = catalogue.category_matrix() if item_vectors is None else item_vectors
     scores_of = {name: _Asked(questions, catalogue, test_start, max(*ks, depth or 0)) for name in recommenders}
     for name, recommender in recommenders.items():
-        scores_of[name].ask(recommender)
+        scores_of[name].ask(recommender, None if tell is None else partial(tell, name))
         if keep is not None:
             keep(name, questions.known, scores_of[name].lists, scores_of[name].scores)
     mix = category_mix(questions.known, catalogue)
@@ -322,26 +328,50 @@ class _Asked:
         self.broken_users = self.constant_users = 0
         self.seconds = 0.0
 
-    def ask(self, recommender: Recommender) -> None:
-        for first in range(0, self.questions.num_users, USERS_AT_ONCE):
-            end = min(first + USERS_AT_ONCE, self.questions.num_users)
-            known = self.questions.known.take(np.arange(first, end))
-            began = perf_counter()
-            scores = recommender.scores(known, self.as_of)
-            self.seconds += perf_counter() - began
-            if scores.shape != (end - first, self.catalogue.num_items):
-                raise ValueError(
-                    f"{recommender.name} gave scores of shape {scores.shape}, expected "
-                    f"{(end - first, self.catalogue.num_items)}: it was fitted with another catalogue."
-                )
-            real = scores[:, FIRST_ITEM:]
-            broken = (np.isnan(real) | np.isposinf(real)).any(axis=1)
-            self.broken_users += int(broken.sum())
-            self.constant_users += int((real.max(axis=1, initial=-np.inf) == real.min(axis=1, initial=np.inf)).sum())
-            if broken.any():  # a model that cannot be ranked shows nothing and hits nothing
-                scores = mask_special_items(np.where(broken[:, None], -np.inf, scores))
-            seen = None if self.questions.include_seen else known
-            self.lists[first:end], self.scores[first:end] = top_k(scores, self.depth, seen)
+    def ask(self, recommender: Recommender, tell: Callable[[datetime], None] | None) -> None:
+        everybody = [(self.as_of, np.arange(self.questions.num_users))]
+        for moment, users in everybody if tell is None else own_moments(self.questions.known):
+            if tell is not None:
+                tell(moment)
+            for first in range(0, len(users), USERS_AT_ONCE):
+                self._ask(recommender, moment, users[first : first + USERS_AT_ONCE])
+
+    def _ask(self, recommender: Recommender, moment: datetime, users: np.ndarray) -> None:
+        known = self.questions.known.take(users)
+        began = perf_counter()
+        scores = recommender.scores(known, moment)
+        self.seconds += perf_counter() - began
+        if scores.shape != (len(users), self.catalogue.num_items):
+            raise ValueError(
+                f"{recommender.name} gave scores of shape {scores.shape}, expected "
+                f"{(len(users), self.catalogue.num_items)}: it was fitted with another catalogue."
+            )
+        real = scores[:, FIRST_ITEM:]
+        broken = (np.isnan(real) | np.isposinf(real)).any(axis=1)
+        self.broken_users += int(broken.sum())
+        self.constant_users += int((real.max(axis=1, initial=-np.inf) == real.min(axis=1, initial=np.inf)).sum())
+        if broken.any():  # a model that cannot be ranked shows nothing and hits nothing
+            scores = mask_special_items(np.where(broken[:, None], -np.inf, scores))
+        seen = None if self.questions.include_seen else known
+        self.lists[users], self.scores[users] = top_k(scores, self.depth, seen)
+
+
+def own_moments(known: Histories, groups: int = OWN_MOMENTS) -> list[tuple[datetime, np.ndarray]]:
+    """When each user is asked where all have a moment of their own: at the newest event that is known of them.
+
+    Users of like moments are asked together at the earliest of these, so nobody is told of a time after theirs.
+
+    Returns:
+        (moment, positions of users, ascending), the moments ascending; every user with an event once.
+    """
+    users = np.flatnonzero(known.lengths > 0)
+    newest = known.times[known.offsets[users + 1] - 1]
+    order = np.argsort(newest, kind="stable")
+    return [
+        (EPOCH + timedelta(microseconds=int(newest[part[0]])), np.sort(users[part]))
+        for part in np.array_split(order, min(groups, max(len(users), 1)))
+        if len(part)
+    ]
 
 
 def _values(

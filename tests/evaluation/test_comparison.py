@@ -6,8 +6,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from pipeline.evaluation.comparison import Comparison, compare
+from pipeline.evaluation.comparison import Comparison, compare, own_moments
 from pipeline.evaluation.placebo import Instead, hybrid_placebo, of_another_user, placebo_table, staleness_table
+from pipeline.features.histories import Histories, microseconds_of
 from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_vectors import InterestTable
 
@@ -111,6 +112,55 @@ def test_chunks_of_users_change_nothing(asked, catalogue, start, scripted, monke
     monkeypatch.setattr("pipeline.evaluation.comparison.USERS_AT_ONCE", 2)
     parts = compare(models, *asked, catalogue, start, samples=100).to_dict()
     assert whole["values"] == parts["values"]
+
+
+class Popular:
+    """Counts what it is told of."""
+
+    name = "popular"
+
+    def scores(self, histories, as_of):
+        found = np.tile(self.counts.astype(np.float32), (histories.num_users, 1))
+        found[:, :2] = -np.inf
+        return found
+
+
+def test_users_with_moments_of_their_own_are_told_nothing_of_what_came_after_them(catalogue, start):
+    # u1 ends on the first day, when h was popular; a day later everybody takes g.
+    rows = [("u1", "a", 0), ("x", "h", -2), ("y", "h", -2), ("x", "g", 20), ("y", "g", 21), ("z", "g", 22)]
+    rows.append(("u2", "a", 24))
+    known = histories_at(rows, catalogue, start)
+    future = histories_at([("u1", "h", 48), ("u2", "g", 48), ("x", "a", 48)], catalogue, start, known.user_ids)
+    model, told = Popular(), []
+
+    def tell(name, moment):
+        told.append(moment)
+        model.counts = np.bincount(known.before(moment).items, minlength=catalogue.num_items)
+
+    found = compare({"popular": model}, known, future, catalogue, start, ks=(1,), samples=50, tell=tell)
+    assert told == sorted(told) and told[0] == start and told[-1] == start + timedelta(hours=24)
+    np.testing.assert_array_equal(found.of("popular", "hr@1"), [1, 1, 1])
+    tell("popular", start + timedelta(hours=48))
+    late = compare({"popular": model}, known, future, catalogue, start, ks=(1,), samples=50)
+    assert late.of("popular", "hr@1")[0] == 0  # at the end of the log g is what u1 would be told
+
+
+def test_users_of_like_moments_are_asked_at_the_earliest_of_them(catalogue, start):
+    known = histories_at([("a", "a", 5), ("b", "a", 1), ("c", "a", 3), ("d", "a", 9)], catalogue, start)
+    found = [(moment - start, users.tolist()) for moment, users in own_moments(known, groups=2)]
+    assert found == [(timedelta(hours=1), [1, 2]), (timedelta(hours=5), [0, 3])]
+
+
+def histories_at(rows, catalogue, start, users=None) -> Histories:
+    """(user, item, hours after the start); of `users`, where given, also those without a row."""
+    order = sorted(range(len(rows)), key=lambda at: (rows[at][0], rows[at][2]))
+    names = np.array(sorted({row[0] for row in rows}) if users is None else users, dtype=object)
+    lengths = np.array([sum(row[0] == name for row in rows) for name in names])
+    return Histories(
+        names, np.concatenate([[0], np.cumsum(lengths)]), catalogue.index_of([rows[at][1] for at in order]),
+        np.ones(len(rows), dtype=np.int16),
+        np.array([microseconds_of(start + timedelta(hours=rows[at][2])) for at in order], dtype=np.int64), ("view",),
+    )
 
 
 def test_a_window_without_a_question_gives_an_empty_comparison(histories_of, catalogue, start, scripted):
