@@ -65,7 +65,7 @@ def train_collaborative_filter(
     """
     run_key = run_key_of(MODEL, as_of) + (BACKTEST_KEY if backtest else "")
     registry, run = Registry(settings), RunFolder.of(settings, run_key)
-    if (standing := registry.find(MODEL, run_key)) is not None:
+    if (standing := registry.registered(MODEL, run_key)) is not None:
         return TrainedVersion.of(standing, read_evaluation(registry, run, standing), was_registered=True)
     data = read_training_data(as_of, settings)
     if run.is_trained:

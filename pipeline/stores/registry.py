@@ -79,6 +79,13 @@ class Registry:
         """The version that this run key registered."""
         return next((version for version in self.versions(model) if version.run_key == run_key), None)
 
+    def registered(self, model: str, run_key: str) -> Version | None:
+        """`find`, and what a crash left undone of the registration is done: the challenger alias follows."""
+        version = self.find(model, run_key)
+        if version is not None and BACKTEST not in version.tags:
+            self._move(CHALLENGER, version)
+        return version
+
     def version(self, model: str, number: int) -> Version:
         """Raises NotFound."""
         for version in self.versions(model):
@@ -125,7 +132,7 @@ class Registry:
     def _register(self, model: str, run_key: str, folder: Path, digest: str, card: Card) -> Version:
         self.prepare()
         with self._lock(f"register-{run_key}"):
-            if (standing := self.find(model, run_key)) is not None:
+            if (standing := self.registered(model, run_key)) is not None:
                 return standing
             reach("register.before_log")
             logged = self._logged(model, run_key, digest) or log_model(

@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipeline.errors import EngineFailure, NotFound, UnsafeModel, UserMistake
+from pipeline.faults import arm
 from pipeline.settings import Stores
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.model_versions import Card, Dataset, Version
@@ -283,3 +284,16 @@ def test_constructing_a_registry_imports_no_mlflow():
         "Registry(Settings(home='/tmp')); sys.exit('mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_a_registration_that_was_killed_before_its_alias_moved_is_finished_by_the_next(registry, register):
+    first = register(0)
+    arm("register.before_alias:raise")
+    try:
+        with pytest.raises(EngineFailure):
+            register(1)
+    finally:
+        arm("")
+    assert registry.aliased(MODEL, CHALLENGER) == first
+    second = registry.registered(MODEL, registry.versions(MODEL)[-1].run_key)
+    assert registry.aliased(MODEL, CHALLENGER) == second != first
