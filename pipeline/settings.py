@@ -128,6 +128,15 @@ class Training(Group):
     max_epochs: int = Field(default=10, ge=1, description="The most epochs of the interest model.")
     patience: int = Field(default=4, ge=1, description="Epochs without a better validation score before it stops.")
     max_seconds: float = Field(default=300.0, gt=0, description="Seconds after which no new epoch is begun.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="What the encoder of the interest model computes in; its weights stay float32."
+    )
+    compile: Literal["", "inductor"] = Field(
+        default="", description="The backend with which torch.compile makes that encoder quicker; empty: it does not."
+    )
+    processes: int = Field(
+        default=1, ge=1, le=64, description="Processes that share every batch, one for each GPU where there are any."
+    )
     model: dict[str, object] = Field(
         default={}, description="Fields of the interest model's configuration to change in the next training."
     )

@@ -38,7 +38,7 @@ from pipeline.steps.training_data import TrainingData, read_training_data
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
 from pipeline.training.epochs import TrainingRun
-from pipeline.training.loop import train_interest_model as train
+from pipeline.training.together import train_together
 
 MODEL = "interest_evolution"
 
@@ -112,20 +112,23 @@ def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
     """Learn before the validation window, choose the epoch on it, save with the popularity of the cutoff."""
     vectors, text_space = data.text_vectors(data.catalogue)
     chosen = settings.training
-    trained = train(
+    trained = train_together(
         data.split.train(data.histories),
         data.split.validation(data.histories),
         data.catalogue,
         vectors,
         InterestEvolutionConfig.changed({"text_space_id": text_space, **chosen.model}),
-        TrainingRun(
+        run=TrainingRun(
             seed=chosen.seed,
             device=chosen.device,
             max_epochs=chosen.max_epochs,
             patience=chosen.patience,
             max_seconds=chosen.max_seconds,
             checkpoint_dir=run.checkpoints,
+            precision=chosen.precision,
+            compile=chosen.compile,
         ),
+        processes=chosen.processes,
     )
     # What is popular is a state, not a weight: the version serves from the cutoff on, so it may know all before it.
     model = trained.model.observe(data.histories, data.split.as_of)
