@@ -24,6 +24,7 @@ from pipeline.benchmark.contenders import MODELS, SEEDED, Contenders
 from pipeline.benchmark.forecasts import ForecastPlan, check_forecastable, forecast_tables
 from pipeline.benchmark.item_texts import text_vectors
 from pipeline.benchmark.log import BenchmarkLog
+from pipeline.benchmark.moments import teller
 from pipeline.benchmark.provenance import provenance
 from pipeline.benchmark.questions import BenchmarkSplit, facts_of, split_log
 from pipeline.benchmark.tables import METRICS, draw, markdown, score_table
@@ -100,6 +101,7 @@ def run_benchmark(
                 depth=DEPTH, keep=lambda _, users, lists, scores, place=place: write_lists(
                     place, users, lists, scores, split.catalogue
                 ),
+                tell=teller(contenders, split),
             )
             found = one if found is None else joined(found, one)
             cost = contenders.facts[name]

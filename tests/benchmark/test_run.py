@@ -94,3 +94,30 @@ def test_changes_are_paired_by_user():
     row = score_table(values, ("m",), "one", 500, 3)[1]["m"]
     assert row["change"] == pytest.approx(0.2)
     assert row["change_low"] > 0.1 and row["low"] < 0.55  # the difference is certain, the mean is not
+
+
+def test_leave_one_out_tells_nobody_what_became_popular_after_their_time(tmp_path):
+    """Ten users take a, b, c, then x in March and a, b, c, then y in June; x is popular in March, y in June only."""
+    lines = ["user,item,day"]
+    for month, last in (("03", "x"), ("06", "y")):
+        for user in range(10):
+            days = [f"2026-{month}-{day:02d}" for day in (1 + user, 11 + user)]
+            lines += [f"u{month}{user},{item},{days[0]}" for item in "abc"] + [f"u{month}{user},{last},{days[1]}"]
+            lines += [f"v{month}{user}{item},{item},{days[0]}" for item in last * 2]
+    (tmp_path / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "mapping.yaml").write_text(
+        "events:\n  columns: {user_id: user, item_id: item, event_time: day}\n  event_type: {constant: bought}\n"
+        '  time: {format: "%Y-%m-%d"}\n', encoding="utf-8",
+    )
+    done = CliRunner().invoke(app, [
+        "benchmark", "--events", str(tmp_path / "events.csv"), "--mapping", str(tmp_path / "mapping.yaml"), "--out",
+        str(tmp_path / "out"), "--split", "leave-one-out", "--seeds", "1", "--models", "popularity,popularity_30d",
+    ])
+    assert done.exit_code == 0, done.output
+    targets = pl.read_parquet(tmp_path / "out" / "targets.parquet")
+    assert dict(targets.select("user_id", "item_id").iter_rows())["u031"] == "x" and targets.height == 20
+    lists = pl.read_parquet(tmp_path / "out" / "popularity_30d" / "recommendations.parquet")
+    best = lists.filter(pl.col("rank") == 1).join(targets, on="user_id", suffix="_wanted")
+    late = best.filter(pl.col("user_id") == "u038")
+    assert late["item_id"].to_list() == ["x"]  # by the end of the log it would be y
+    assert "y" not in best.filter(pl.col("user_id").str.starts_with("u03"))["item_id"].to_list()
