@@ -15,7 +15,7 @@ import polars as pl
 
 from pipeline.errors import NoInterestModel
 from pipeline.evaluation.comparison import compare
-from pipeline.evaluation.placebo import placebo_table
+from pipeline.evaluation.placebo import EARLIER_DAYS, hybrid_placebo, placebo_table
 from pipeline.models.baselines import baselines
 from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig
 from pipeline.models.recommender import InCatalogue, Recommender
@@ -45,7 +45,6 @@ from pipeline.stores.registry import Registry
 MODEL = "collaborative_filter"
 HYBRID = Release.name
 CHAMPION_HYBRID = "champion_hybrid"
-EARLIER_DAYS = 90
 
 log = get_logger(__name__)
 
@@ -208,6 +207,9 @@ def _evaluate(release: Release, data: TrainingData, registry: Registry, run_key:
         earlier={f"{EARLIER_DAYS}_days_ago": earlier},
         **options,
     )
+    exchanged = hybrid_placebo(
+        release.hybrid, release.filter, release.encode, known, test, catalogue, split.test_start, **options
+    )
     return {
         "model": MODEL,
         "run_key": run_key,
@@ -219,5 +221,6 @@ def _evaluate(release: Release, data: TrainingData, registry: Registry, run_key:
         "metrics": comparison.means(MODEL),
         "comparison": comparison.to_dict(),
         "placebo": placebo.to_dict(),
+        "hybrid_placebo": exchanged.to_dict(),
         "seconds": perf_counter() - began,
     }
