@@ -104,7 +104,7 @@ def _fairness(found: Mapping[str, Mapping]) -> tuple[str, ...]:
         f"{gap['worst_high']:.4f}), {gap['best']} users best; the gap is {gap['gap']:.4f}, interval "
         f"{gap['gap_low']:.4f} to {gap['gap_high']:.4f}."
         for metric, gap in found.items()
-        if gap.get("worst")
+        if gap.get("worst") != gap.get("best")
     )
 
 
