@@ -19,11 +19,11 @@ from pipeline.evaluation.comparison import compare
 from pipeline.models.baselines import EASE, ImplicitALS, ItemKNN, Popularity, Popularity30d
 from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig
 from pipeline.models.content import Content
-from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.interest_vectors import WithInterest
 from pipeline.models.recommender import Recommender
+from pipeline.models.release import Release
 from pipeline.models.translation import encoder_in
 from pipeline.training.epochs import TrainingRun
 from pipeline.training.loop import train_interest_model
@@ -124,35 +124,15 @@ class Contenders:
         return Content(self.text).fit(self.split.known, self.split.catalogue, self.split.test_start)
 
     def _hybrid(self) -> Recommender:
-        """Weights are fitted where every part knows the training part only; then the parts learn what is known."""
-        split = self.split
-        interest, filtered = self.get("interest_evolution"), self.get("collaborative_filter")
-        parts: dict[str, Recommender] = {
-            "interest_evolution": interest,
-            "collaborative_filter": filtered,
-            "content": Content(self.text),
-            "popularity_30d": Popularity30d(),
-            "item_knn": ItemKNN(),
-        }
-        early = self.interest.before_validation
-        before = Hybrid({
-            **parts,
-            "interest_evolution": early,
-            "collaborative_filter": WithInterest(self.filter.before_validation, encoder_in(early, split.catalogue), ""),
-        })
-        self._observe(before, split.train, split.validation_start)
-        before.fit_weights(split.train, split.validation, split.validation_start, self.include_seen)
-        hybrid = Hybrid(parts, before.weights, before.fresh)
-        self._observe(hybrid, split.known, split.test_start)
-        self.facts["hybrid"] = {"weights": hybrid.weights, "fresh": hybrid.fresh}
-        return hybrid
-
-    def _observe(self, hybrid: Hybrid, known, moment) -> None:
-        for model in (self.interest, self.interest.before_validation, self.filter, self.filter.before_validation):
-            model.observe(known, moment)
-        for name in ("content", "popularity_30d", "item_knn"):
-            hybrid.parts[name].fit(known, self.split.catalogue, moment)
-        hybrid.observe(known, self.split.catalogue.num_items)
+        """The release that is served: weights from where every part knows the training part only."""
+        split, interest = self.split, self.get("interest_evolution")
+        self.get("collaborative_filter")
+        vectors = split.catalogue.category_matrix() if self.text is None else self.text
+        release = Release(self.filter, interest, vectors)
+        release.fit_weights(split.train, split.validation, split.validation_start, self.include_seen)
+        release.observe(split.known, split.test_start)
+        self.facts["hybrid"] = {"weights": release.hybrid.weights, "fresh": release.hybrid.fresh}
+        return release
 
     def _seconds(self) -> float:
         return CollaborativeFilterConfig().max_seconds

@@ -8,6 +8,7 @@ stronger one where the method knows strength (ALS), else once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -102,14 +103,29 @@ class ItemKNN:
                 border = np.partition(both, -self.neighbours, axis=1)[:, -self.neighbours]
                 both[both < border[:, None]] = 0.0  # equals at the border all stay, so no order decides
             parts.append(sparse.csr_matrix(both))
-        self.similarity = sparse.vstack(parts, format="csr")
+        self.towards = sparse.vstack(parts, format="csr").T.tocsr()
         self.popularity = log_popularity(histories, catalogue.num_items)
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
         matrix = interactions(histories, len(self.popularity))
-        found = np.asarray((matrix @ self.similarity.T).todense(), dtype=np.float32)
+        found = (matrix @ self.towards).toarray().astype(np.float32, copy=False)
         return with_fallback(found, matrix, self.popularity)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was fitted, as arrays by name."""
+        arrays = {"data": self.towards.data, "indices": self.towards.indices, "indptr": self.towards.indptr}
+        return {f"{self.name}/{name}": value for name, value in (arrays | {"popularity": self.popularity}).items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> bool:
+        """Take what `state` gave; whether it is there."""
+        if f"{self.name}/data" not in state:
+            return False
+        data, indices, indptr, self.popularity = (
+            state[f"{self.name}/{name}"] for name in ("data", "indices", "indptr", "popularity")
+        )
+        self.towards = sparse.csr_matrix((data, indices, indptr), shape=(len(self.popularity),) * 2)
+        return True
 
 
 class EASE:

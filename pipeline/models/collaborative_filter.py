@@ -206,13 +206,15 @@ class CollaborativeFilter:
             interest = torch.from_numpy(vectors.astype(np.float32))
             recent = histories.last(self.config.context_length)
             users = self.model.users(self.model.history_factors, recent, interest, None, self.interest_scale)
-            found = users @ self.model.item_factors.T + self.model.offsets_of(torch.from_numpy(self.trend))
+            found = torch.addmm(
+                self.model.offsets_of(torch.from_numpy(self.trend)), users, self.model.item_factors.T
+            )
             if self.interest_items is not None and any(self.interest_strength):
                 strength = torch.from_numpy(strengths(self.interest_strength, recent.lengths))[:, None]
                 given = (interest != 0).any(dim=1, keepdim=True)
                 own = (interest - self.model.interest_mean) * given * strength
-                found += own @ torch.from_numpy(self.interest_items).T
-        return mask_special_items(found.numpy().astype(np.float32))
+                found.addmm_(own, torch.from_numpy(self.interest_items).T)
+        return mask_special_items(found.numpy())
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and facts (JSON) into `folder`, which is made when it is missing."""

@@ -15,10 +15,11 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.hybrid_fit import draw_candidates, fit_weights
-from pipeline.models.recommender import Recommender, mask_special_items
+from pipeline.models.recommender import USERS_AT_ONCE, Recommender, mask_special_items
 from pipeline.models.user_examples import examples_between
 
 FACTS = "hybrid.json"
@@ -104,11 +105,12 @@ class Hybrid:
         unseen = np.zeros(0, dtype=np.int64) if self.unseen is None else np.flatnonzero(self.unseen)
         unseen = unseen[unseen >= FIRST_ITEM]
         for name, part in self.parts.items():
-            weighted = _standard(part.scores(histories, as_of))
-            extra = weighted[:, unseen] * self.fresh.get(name, 0.0)
-            weighted[:, FIRST_ITEM:] *= self.weights[name]
-            weighted[:, unseen] += extra
-            total = weighted if total is None else total + weighted
+            found = part.scores(histories, as_of)
+            if total is None:
+                total = np.zeros_like(found)
+            for first in range(0, len(found), USERS_AT_ONCE):
+                own = slice(first, first + USERS_AT_ONCE)
+                add_standardised(total[own], found[own], self.weights[name], unseen, self.fresh.get(name, 0.0))
         total[:, unseen] += self.fresh.get(CONSTANT, 0.0)
         return mask_special_items(total)
 
@@ -126,9 +128,23 @@ class Hybrid:
 
 
 def _standard(scores: np.ndarray) -> np.ndarray:
-    """A copy with mean 0 and deviation 1 within each user over the real items; a constant row becomes zeros."""
-    found = scores.astype(np.float32, copy=True)
-    real = found[:, FIRST_ITEM:]
-    centred = real - real.mean(axis=1, keepdims=True)
-    found[:, FIRST_ITEM:] = centred / np.maximum(centred.std(axis=1, keepdims=True), 1e-9)
+    """Mean 0 and deviation 1 within each user over the real items; a constant row becomes zeros."""
+    found = np.zeros_like(scores)
+    add_standardised(found, scores, 1.0, np.zeros(0, dtype=np.int64), 0.0)
+    found[:, :FIRST_ITEM] = -np.inf
     return found
+
+
+def add_standardised(
+    total: np.ndarray, scores: np.ndarray, weight: float, unseen: np.ndarray, more: float
+) -> None:
+    """Add to `total` a weight times the scores, standardised; for the items `unseen` a weight that is `more` larger."""
+    real, goal = torch.from_numpy(scores)[:, FIRST_ITEM:], torch.from_numpy(total)[:, FIRST_ITEM:]
+    deviation, mean = torch.std_mean(real, dim=1, correction=0, keepdim=True)                # [users, 1]
+    scale = 1.0 / deviation.clamp(min=1e-9)
+    scale[deviation <= 1e-6 * mean.abs()] = 0.0  # constant, but for rounding
+    if weight:
+        goal.addcmul_(real, weight * scale).sub_(weight * scale * mean)
+    if more and len(unseen):
+        places = torch.from_numpy(unseen) - FIRST_ITEM
+        goal[:, places] += (real[:, places] - mean) * (more * scale)

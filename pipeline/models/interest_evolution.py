@@ -378,8 +378,9 @@ class InterestEvolutionModel(PreTrainedModel):
         """float32 [users, categories]: forecast shares of `config.categories` in the next `period_days`."""
         if not self.config.categories:
             return np.zeros((histories.num_users, 0), dtype=np.float32)
-        return self._answers(
-            histories, len(self.config.categories), lambda states: self.heads.category_mix(states).softmax(dim=1)
+        return self._read(
+            self.newest_states(histories), len(self.config.categories),
+            lambda states: self.heads.category_mix(states).softmax(dim=1),
         )
 
     def as_recommender(self) -> InterestEvolutionModel:

@@ -13,8 +13,12 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+
+USERS_AT_ONCE = 64
+"""Rows of a score matrix that are worked on together, so that they stay in the processor's cache."""
 
 
 @runtime_checkable
@@ -69,8 +73,6 @@ def top_k(scores: np.ndarray, k: int, seen: Histories | None = None) -> tuple[np
     users, num_items = scores.shape
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}.")
-    if np.isnan(scores).any():
-        raise ValueError("Scores contain NaN, which has no place in an order. Look for a model that diverged.")
     if seen is not None:
         if seen.num_users != users:
             raise ValueError(f"Scores are of {users} users but seen items of {seen.num_users}; give the same users.")
@@ -78,24 +80,30 @@ def top_k(scores: np.ndarray, k: int, seen: Histories | None = None) -> tuple[np
         scores[seen.owners, seen.items] = -np.inf
     depth = min(k, num_items)
     best = np.empty((users, depth), dtype=np.int64)
-    if depth < num_items:
-        # argpartition picks arbitrarily among equals at the border; users for whom that could matter are sorted whole.
-        candidates = np.argpartition(scores, num_items - depth, axis=1)[:, num_items - depth :]
-        border = np.take_along_axis(scores, candidates, axis=1).min(axis=1)
-        ambiguous = (scores >= border[:, None]).sum(axis=1) > depth
-        candidates.sort(axis=1)
-        order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
-        best[:] = np.take_along_axis(candidates, order, axis=1)
-    else:
-        ambiguous = np.ones(users, dtype=bool)
-    if ambiguous.any():
-        best[ambiguous] = np.argsort(-scores[ambiguous], axis=1, kind="stable")[:, :depth]
+    for first in range(0, users, USERS_AT_ONCE):
+        best[first : first + USERS_AT_ONCE] = _best(scores[first : first + USERS_AT_ONCE], depth)
     items_out = np.full((users, k), -1, dtype=np.int64)
     scores_out = np.full((users, k), -np.inf, dtype=np.float32)
     best_scores = np.take_along_axis(scores, best, axis=1)
     items_out[:, :depth] = np.where(np.isneginf(best_scores), -1, best)
     scores_out[:, :depth] = best_scores
     return items_out, scores_out
+
+
+def _best(scores: np.ndarray, depth: int) -> np.ndarray:
+    """int64 [users, depth] items of [users, num_items] scores."""
+    values, found = torch.topk(torch.from_numpy(scores), depth, dim=1)  # NaN counts as the largest
+    border, candidates = values[:, -1].numpy(), found.numpy()
+    if len(scores) and torch.isnan(values[:, 0]).any():
+        raise ValueError("Scores contain NaN, which has no place in an order. Look for a model that diverged.")
+    candidates.sort(axis=1)
+    order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(candidates, order, axis=1)
+    # Among equals at the border topk picks as it likes; users for whom that could matter are sorted whole.
+    ambiguous = (scores >= border[:, None]).sum(axis=1) > depth
+    if ambiguous.any():
+        best[ambiguous] = np.argsort(-scores[ambiguous], axis=1, kind="stable")[:, :depth]
+    return best
 
 
 class InCatalogue:
@@ -115,7 +123,10 @@ class InCatalogue:
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
-        own = self.model.scores(replace(histories, items=self.index[histories.items]), as_of)
+        return self.back(self.model.scores(replace(histories, items=self.index[histories.items]), as_of))
+
+    def back(self, own: np.ndarray) -> np.ndarray:
+        """Scores of the model's own items, [users, own items], as those of the other catalogue's."""
         found = own[:, self.index]
         real = found[:, FIRST_ITEM:]
         finite = np.isfinite(real)

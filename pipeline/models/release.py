@@ -16,14 +16,14 @@ from safetensors.numpy import load_file, save_file
 
 from pipeline.errors import UnsafeModel
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
-from pipeline.models.baselines import Popularity30d
+from pipeline.models.baselines import ItemKNN, Popularity30d
 from pipeline.models.collaborative_filter import CollaborativeFilter
 from pipeline.models.content import Content
 from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.interest_vectors import WithInterest
 from pipeline.models.recommender import Recommender, mask_special_items, top_k
-from pipeline.models.translation import encoder_in, recommender_in, with_types
+from pipeline.models.translation import ReadOnce, with_types
 
 STATE = "release.safetensors"
 
@@ -52,14 +52,13 @@ class Release:
         self.catalogue: Catalogue = collaborative_filter.catalogue
         self.event_types: tuple[str, ...] = tuple(collaborative_filter.event_types)
         self.space_id: str = collaborative_filter.space_id
-        self.encode = encoder_in(interest, self.catalogue)
-        self.interest_part: Recommender = recommender_in(interest, self.catalogue, interest.name)
+        self.interest_part = self.encode = ReadOnce(interest, self.catalogue)
         self.filter_part: Recommender = WithInterest(collaborative_filter, self.encode, collaborative_filter.name)
         self.content = Content(vectors)
         self.popularity = Popularity30d()
-        self.hybrid = Hybrid(
-            {part.name: part for part in (self.interest_part, self.filter_part, self.content, self.popularity)}
-        )
+        self.neighbours = ItemKNN()
+        parts = (self.interest_part, self.filter_part, self.content, self.popularity, self.neighbours)
+        self.hybrid = Hybrid({part.name: part for part in parts})
 
     def observe(self, histories: Histories, moment: datetime) -> Release:
         """Read what is popular at `moment` from everybody's events, in the filter's terms; later ones are left out."""
@@ -71,6 +70,7 @@ class Release:
         self.interest.observe(own, moment)
         self.content.fit(before, self.catalogue, moment)
         self.popularity.fit(before, self.catalogue, moment)
+        self.neighbours.fit(before, self.catalogue, moment)
         self.hybrid.observe(before, self.catalogue.num_items)
         return self
 
@@ -78,16 +78,20 @@ class Release:
         """Part of the Recommender protocol; the parts are trained on their own."""
         return self
 
-    def fit_weights(self, histories: Histories, start: datetime, end: datetime, include_seen: bool) -> Release:
-        """Choose the hybrid's weights on a window that no part has learned from.
+    def fit_weights(self, known: Histories, future: Histories, moment: datetime, include_seen: bool) -> Release:
+        """Choose the hybrid's weights on a window that no part has learned from. `observe` has to follow.
 
         Of parts that have, their state before it is asked; nothing but the weights is kept of that.
+
+        Args:
+            known: events before the window; `future`: those of the window, of the same users in the same order.
+            moment: the start of the window.
         """
         before = Release(self.filter.before_validation, self.interest.before_validation, self.vectors)
-        before.observe(histories, start)
-        before.hybrid.fit_weights(histories.before(start), histories.between(start, end), start, include_seen)
+        before.observe(known, moment)
+        before.hybrid.fit_weights(known, future, moment, include_seen)
         self.hybrid.weights, self.hybrid.fresh = before.hybrid.weights, before.hybrid.fresh
-        return self.observe(histories, end)
+        return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
         """[users, num_items] float32: the hybrid's scores; popularity for a user without events."""
@@ -126,6 +130,7 @@ class Release:
             "popularity": self.popularity.popularity,
             "interest_trend": self.interest.trend.numpy(),
             "unseen": self.hybrid.unseen,
+            **self.neighbours.state(),
         }
         save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, folder / STATE)
 
@@ -140,6 +145,8 @@ class Release:
         release.content.popularity = state["content_popularity"]
         release.popularity.popularity = state["popularity"]
         interest.trend.copy_(torch.from_numpy(state["interest_trend"]))
+        if not release.neighbours.restore(state):  # of a release from before there were neighbours
+            del release.hybrid.parts[release.neighbours.name]
         release.hybrid = Hybrid.load(folder, release.hybrid.parts)
         release.hybrid.unseen = state["unseen"]
         return release

@@ -31,8 +31,16 @@ class EncoderIn:
         self.index[:FIRST_ITEM] = np.arange(FIRST_ITEM)
 
     def __call__(self, histories: Histories) -> np.ndarray:
+        return self.of_states(self.states(histories), histories)
+
+    def states(self, histories: Histories) -> np.ndarray:
+        """float32 [users, dim]: the model's states of users whose histories are in the terms of the catalogue."""
         own = replace(histories, items=self.index[histories.items])
-        vectors = self.model.encode(with_types(own, tuple(self.model.config.event_types)))
+        return self.model.newest_states(with_types(own, tuple(self.model.config.event_types)))
+
+    def of_states(self, states: np.ndarray, histories: Histories) -> np.ndarray:
+        """The vectors, of states of the same users."""
+        vectors = self.model.interest_of(states)
         vectors[histories.lengths == 0] = 0.0
         return vectors
 
@@ -52,6 +60,37 @@ class EncoderIn:
 def encoder_in(model: InterestEvolutionModel, catalogue: Catalogue) -> EncoderIn:
     """See `EncoderIn`."""
     return EncoderIn(model, catalogue)
+
+
+class ReadOnce:
+    """A model asked twice about the same users, for their vectors and for its own scores, which reads them once.
+
+    Its weights must not change any more. It remembers the users of the last question, and no more.
+    """
+
+    def __init__(self, model: InterestEvolutionModel, catalogue: Catalogue) -> None:
+        self.encoder, self.name = EncoderIn(model, catalogue), model.name
+        self.last: tuple[Histories, np.ndarray] | None = None
+        translated = InCatalogue(self, model.catalogue, catalogue)
+        self.back = None if catalogue.item_ids == model.catalogue.item_ids else translated.back
+
+    def __call__(self, histories: Histories) -> np.ndarray:
+        """As `EncoderIn`."""
+        return self.encoder.of_states(self._states(histories), histories)
+
+    def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> ReadOnce:
+        """The model was trained before; nothing happens."""
+        return self
+
+    def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
+        """As those of `recommender_in`."""
+        found = self.encoder.model.scores_of(self._states(histories), histories.lengths)
+        return found if self.back is None else self.back(found)
+
+    def _states(self, histories: Histories) -> np.ndarray:
+        if self.last is None or self.last[0] is not histories:
+            self.last = histories, self.encoder.states(histories)
+        return self.last[1]
 
 
 def recommender_in(model: InterestEvolutionModel, catalogue: Catalogue, name: str) -> InCatalogue:

@@ -157,7 +157,11 @@ def _train(data: TrainingData, run: RunFolder, registry: Registry, bound: Versio
         previous=previous,
     )
     release = Release(tuned, interest, catalogue.category_matrix() if vectors is None else vectors)
-    release.fit_weights(data.histories, split.validation_start, split.test_start, include_seen)
+    before, window = (
+        data.histories.before(split.validation_start),
+        data.histories.between(split.validation_start, split.test_start),
+    )
+    release.fit_weights(before, window, split.validation_start, include_seen)
     # What is popular is a state, not a weight: the release serves from the cutoff on, so it may know all before it.
     release.observe(data.histories, split.as_of)
     run.keep(

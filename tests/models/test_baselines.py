@@ -65,11 +65,11 @@ def test_ease_of_a_catalogue_that_is_too_large_keeps_the_popular_items(known):
 
 def test_neighbours_are_shrunk_cosines(known, matrix):
     model = ItemKNN(shrinkage=1.0).fit(known, CATALOGUE, START)
-    found = model.similarity.toarray()[FIRST_ITEM:, FIRST_ITEM:]
+    found = model.towards.toarray().T[FIRST_ITEM:, FIRST_ITEM:]
     # a and b: both had by u0 and u2; a by 2 users, b by 3.
     assert found[0, 1] == pytest.approx(2 / (np.sqrt(6) + 1))
     np.testing.assert_array_equal(np.diag(found), 0)
-    only = ItemKNN(neighbours=1, shrinkage=1.0).fit(known, CATALOGUE, START).similarity.toarray()
+    only = ItemKNN(neighbours=1, shrinkage=1.0).fit(known, CATALOGUE, START).towards.toarray().T
     # a and c keep b alone; b keeps both, because they are equally near and no order may decide.
     assert np.count_nonzero(only, axis=1)[FIRST_ITEM:].tolist() == [1, 2, 1, 0, 0]
 
@@ -78,3 +78,10 @@ def test_neighbours_are_shrunk_cosines(known, matrix):
 def test_a_user_without_a_known_item_gets_popularity(model, known):
     nobody = known.take([0]).before(LONG_AGO)
     assert order(model().fit(known, CATALOGUE, START).scores(nobody, START)[0]) == "bacde"
+
+
+def test_neighbours_that_were_saved_score_as_before(known):
+    model = ItemKNN(neighbours=2).fit(known, CATALOGUE, START)
+    again = ItemKNN()
+    assert not again.restore({}) and again.restore(model.state())
+    np.testing.assert_array_equal(again.scores(known, START), model.scores(known, START))
