@@ -27,6 +27,16 @@ def _add(digest: hashlib._Hash, series: pl.Series) -> None:
         _add(digest, present.explode(empty_as_null=False))
     elif series.dtype == pl.String:
         digest.update(present.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
-        digest.update("".join(present).encode())
+        digest.update(_text(present))
     else:
         digest.update(np.ascontiguousarray(present.to_physical().to_numpy()).tobytes())
+
+
+def _text(present: pl.Series) -> memoryview | bytes:
+    """All texts, one after the other, as they lie in memory."""
+    array = present.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, ends, data = array.buffers()
+    if not len(array) or data is None:
+        return b""
+    bounds = np.frombuffer(ends, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    return memoryview(data)[bounds[0] : bounds[-1]]
