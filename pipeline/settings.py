@@ -134,6 +134,9 @@ class Training(Group):
     compile: Literal["", "inductor"] = Field(
         default="", description="The backend with which torch.compile makes that encoder quicker; empty: it does not."
     )
+    conflict_every: int = Field(
+        default=0, ge=0, description="Batches after which the conflict between the heads is measured; 0: never."
+    )
     processes: int = Field(
         default=1, ge=1, le=64, description="Processes that share every batch, one for each GPU where there are any."
     )
@@ -185,6 +188,9 @@ class Gate(Group):
     )
     beats_popularity: bool = Field(
         default=True, description="The same rules hold a first champion against popularity, on all users."
+    )
+    probes: Path | None = Field(
+        default=None, description="The folder of the probes that are replayed; feature_repo/probes where not given."
     )
 
 

@@ -127,6 +127,7 @@ def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
             checkpoint_dir=run.checkpoints,
             precision=chosen.precision,
             compile=chosen.compile,
+            conflict_every=chosen.conflict_every,
         ),
         processes=chosen.processes,
     )

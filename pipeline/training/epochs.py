@@ -29,6 +29,7 @@ from pipeline.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
+from pipeline.training.conflict import gradient_cosines
 from pipeline.training.distributed import Peers
 from pipeline.training.gradients import Gradients
 from pipeline.training.interruption import Termination
@@ -54,6 +55,8 @@ class TrainingRun:
     """`bfloat16`: the encoder under autocast; weights, heads and the softmax over items stay in float32."""
     compile: str = ""
     """The backend with which torch.compile makes the encoder quicker, such as `inductor`; empty: it does not."""
+    conflict_every: int = 0
+    """After so many batches the cosines between the heads' gradients are taken, for the curves. 0: never."""
     peers: Peers = field(default_factory=Peers)
     """The processes that share every batch; see `distributed`."""
 
@@ -160,14 +163,18 @@ def fit_epochs(
             generator = torch.Generator().manual_seed(run.seed * 100_003 + epoch)
             model.train()
             sums: dict[str, float] = {}
+            cosines: dict[str, list[float]] = {}
             count = 0
             if within is not None:
-                sums, count = dict(within["sums"]), within["batches"]
+                sums, cosines, count = within["sums"], within["cosines"], within["batches"]
                 _restore_randomness(found.tensors["randomness"], generator, device)
                 within = None
             for batch in islice(batches(epoch), count, None):
                 for group in optimiser.param_groups:
                     group["lr"] = rate(progress["step"])
+                if run.conflict_every and count % run.conflict_every == 0:
+                    for name, value in gradient_cosines(model, batch, generator).items():
+                        cosines.setdefault(name, []).append(value)
                 losses = gradients(batch, generator)
                 if not math.isfinite(losses["loss"]):
                     raise FloatingPointError(
@@ -186,7 +193,8 @@ def fit_epochs(
                 if peers.any(termination.asked):
                     progress["cpu_seconds"] = time.process_time() - worked
                     progress["seconds"] = time.monotonic() - began
-                    keep(epoch, {"sums": sums, "batches": count}, randomness=_randomness(generator, device))
+                    place = {"sums": sums, "cosines": cosines, "batches": count}
+                    keep(epoch, place, randomness=_randomness(generator, device))
                     log.warning("training terminated", epoch=epoch, batches=count, kept=run.checkpoint_dir is not None)
                     termination.obey()
                 if budget < math.inf and peers.told(time.process_time() - worked + progress["scoring"] > budget):
@@ -203,6 +211,7 @@ def fit_epochs(
             progress["cpu_seconds"] = time.process_time() - worked
             progress["seconds"] = time.monotonic() - began
             means = {name: value / max(count, 1) for name, value in sums.items()}
+            means |= {name: sum(values) / len(values) for name, values in cosines.items()}
             progress["curves"].append({"epoch": epoch, "seconds": progress["seconds"], **means, **scored})
             log.info("epoch trained", batches=count, **{k: round(v, 4) for k, v in progress["curves"][-1].items()})
             keep(epoch)
