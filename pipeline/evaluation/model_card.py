@@ -25,6 +25,13 @@ INTENDED_USE = {
     ),
 }
 
+LIMITS = (
+    "It repeats what the log shows. What was shown to users is not known to it, so popular items are favoured.",
+    "Of a user with fewer than five events it knows little: see `new` among the cohorts.",
+    "An item without an event is scored by its text alone, and not at all where it has none.",
+    "The numbers are of the days before the cutoff; nothing here says how they change afterwards.",
+)
+
 
 def model_card(
     model: str,
@@ -57,8 +64,14 @@ def model_card(
         *_table(evaluation["comparison"]["table"]),
         "",
     ]
+    lines += ["## By cohort", "", *_by_cohort(evaluation["comparison"].get("by_cohort") or {}, model), ""]
     if evaluation.get("placebo"):
         lines += ["## Does the long-term interest help?", "", *_table(evaluation["placebo"]["table"]), ""]
+    if evaluation.get("hybrid_placebo"):
+        lines += ["And in the hybrid, which is what users get:", "", *_table(evaluation["hybrid_placebo"]["table"]), ""]
+    if evaluation.get("staleness"):
+        lines += ["## With a state some days old", "", *_table(evaluation["staleness"]["table"]), ""]
+    lines += ["## Limits", "", *(f"- {limit}" for limit in LIMITS), ""]
     lines += ["## Configuration", "", *(f"- `{name}`: {value}" for name, value in sorted(params.items())), ""]
     return "\n".join(lines)
 
@@ -94,6 +107,21 @@ def draw_plots(folder: Path, comparison: Comparison, curves: Mapping[str, Sequen
         written.append(folder / "training.png")
         figure.savefig(written[1], dpi=90)
     return written
+
+
+def _by_cohort(cohorts: Mapping[str, Mapping[str, Mapping]], model: str) -> list[str]:
+    """The model's means for each cohort in which somebody has a value."""
+    rows = {name: found[model] for name, found in cohorts.items() if found.get(model, {}).get("users")}
+    return [
+        "| cohort | users | " + " | ".join(SHOWN) + " |",
+        "|---" * (2 + len(SHOWN)) + "|",
+        *(
+            f"| {name} | {row['users']} | "
+            + " | ".join("no value" if row.get(metric) is None else f"{row[metric]:.4f}" for metric in SHOWN)
+            + " |"
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def _table(rows: Sequence[Mapping]) -> list[str]:
