@@ -46,7 +46,7 @@ class ForecastPlan:
     """How much is asked."""
 
     origins: int = 3
-    users: int = 100
+    users: int = 30
     """of each origin, drawn by the seed: ETS and ARIMA are fitted for every user and category"""
     seed: int = 7
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.benchmark.claims import claim_tables
 from pipeline.benchmark.contenders import MODELS, SEEDED, Contenders
 from pipeline.benchmark.forecasts import ForecastPlan, check_forecastable, forecast_tables
 from pipeline.benchmark.item_texts import text_vectors
@@ -134,6 +135,7 @@ def run_benchmark(
         "scoring_seconds": {name: round(comparisons[0].seconds[name], 2) for name in values},
         "costs": costs,
     }
+    result["claims"] = claim_tables(first, split, text, plan.include_seen, plan.samples)
     if plan.forecasts:
         say("forecasting the category mix")
         result["forecasts"] = forecast_tables(split, first.get("interest_evolution"), plan.forecasts)

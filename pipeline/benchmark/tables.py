@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.benchmark.claims import claim_lines
 from pipeline.benchmark.forecasts import forecast_lines
 from pipeline.evaluation.bootstrap import resampled_means
 
@@ -89,6 +90,7 @@ def markdown(result: Mapping) -> str:
         model = row["model"]
         seeds = ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"])
         lines.append(f"| {model} | {seeds} | {first[model]['cpu_seconds']:.1f} | {result['scoring_seconds'][model]} |")
+    lines += claim_lines(result["claims"])
     if forecasts := result.get("forecasts"):
         lines += forecast_lines(forecasts)
     for seed, costs in result["costs"].items():

@@ -64,6 +64,16 @@ def test_nothing_that_a_user_had_is_recommended_and_cold_items_are(outcome, shop
     assert rank["content"] < rank["popularity"]
 
 
+def test_what_interest_is_worth_and_how_it_ages_are_tables(outcome):
+    out, result = outcome
+    placebo, stale = result["claims"]["hybrid_placebo"], result["claims"]["staleness"]
+    assert [row["model"] for row in placebo] == ["own", "another", "zeros", "90_days_ago"]
+    assert [row["model"] for row in stale] == [f"{age}_days_old" for age in (0, 7, 14, 21, 28)]
+    for asked, model in ((placebo[0], "hybrid"), (stale[0], "interest_evolution")):
+        assert asked["recall@10"]["mean"] == pytest.approx(result["seeds"][model]["recall@10"][0], abs=1e-6)
+    assert "| 14_days_old |" in (out / "benchmark.md").read_text(encoding="utf-8")
+
+
 def test_costs_seeds_and_versions_are_told(outcome):
     out, result = outcome
     first, second = result["costs"].values()

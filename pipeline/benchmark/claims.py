@@ -1,0 +1,60 @@
+"""
+Two claims that are tried in every benchmark: that long-term interest changes lists for the better, and that it lasts.
+
+Each is a table of the same model, asked with what another user did, with nothing, with what was known 90 days ago, or
+with a state some days old. They are made under a split by time, with the models of the first seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.benchmark.contenders import Contenders
+from pipeline.benchmark.questions import TIME, BenchmarkSplit
+from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.placebo import hybrid_placebo, staleness_table
+from pipeline.models.translation import encoder_in
+
+SHOWN = ("ndcg@10", "recall@10", "recall@50")
+
+
+def claim_tables(
+    contenders: Contenders, split: BenchmarkSplit, text: np.ndarray | None, include_seen: bool, samples: int
+) -> dict[str, list[dict]]:
+    """`{"hybrid_placebo": rows, "staleness": rows}` of the models that took part; rows as in `Comparison.table`."""
+    if split.kind != TIME:
+        return {}
+    asked = (split.known, split.test, split.catalogue, split.test_start)
+    options = {"include_seen": include_seen, "samples": samples, "item_vectors": text}
+    found: dict[str, Comparison] = {}
+    if "hybrid" in contenders.fitted:
+        hybrid = getattr(contenders.fitted["hybrid"], "hybrid", contenders.fitted["hybrid"])
+        encode = encoder_in(contenders.interest, split.catalogue)
+        found["hybrid_placebo"] = hybrid_placebo(hybrid, contenders.filter, encode, *asked, **options)
+    if "interest_evolution" in contenders.fitted:
+        found["staleness"] = staleness_table(contenders.interest, *asked, **options)
+    return {name: comparison.table(SHOWN) for name, comparison in found.items()}
+
+
+def claim_lines(found: Mapping[str, list[dict]]) -> list[str]:
+    """The tables in Markdown."""
+    titles = {
+        "hybrid_placebo": "The hybrid, told of another's interest, of none, and of 90 days ago; changes to none:",
+        "staleness": "The interest model, asked with a state some days old; changes to today's:",
+    }
+    lines = []
+    for name, rows in found.items():
+        lines += ["", titles[name], "", "| | " + " | ".join(f"{metric} | change" for metric in SHOWN) + " |",
+                  "|---" * (1 + 2 * len(SHOWN)) + "|"]
+        lines += ["| " + " | ".join([row["model"], *(text for metric in SHOWN for text in _cells(row[metric]))]) + " |"
+                  for row in rows]
+    return lines
+
+
+def _cells(found: Mapping) -> tuple[str, str]:
+    if found["mean"] is None or found["change"] is None:
+        return "no value", "open"
+    bounds = ["open" if found[name] is None else f"{found[name]:+.0%}" for name in ("change_low", "change_high")]
+    return f"{found['mean']:.4f}", f"{found['change']:+.0%} [{bounds[0]}, {bounds[1]}]"
