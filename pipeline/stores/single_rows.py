@@ -13,22 +13,39 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.contracts import PARTITION_COLUMN, Table
+from pipeline.partitions import Day
 from pipeline.stores.row_versions import newest_versions
-from pipeline.stores.tables import Lake
+from pipeline.stores.tables import ROWS_A_GROUP, Lake
 
 USER, TIME = "user_id", "event_timestamp"
+ROWS_AT_ONCE = 5_000
+"""So many rows are in memory before the wanted ones are taken out of them."""
 
 
 def rows_at(lake: Lake, table: Table, keys: pl.DataFrame) -> pl.DataFrame:
     """The newest version of each row that `keys` (user_id, event_timestamp) name."""
+    if keys.is_empty() or not lake.exists(table):
+        return table.empty()
+    rows_there = pl.DataFrame(lake.open(table).get_add_actions(flatten=True))["num_records"].sum()
+    if keys.height * ROWS_A_GROUP > rows_there:  # nearly every group holds one
+        found = lake.scan(table, Day.of(keys[TIME].min()), Day.of(keys[TIME].max()))
+        return newest_versions(table, found.join(keys.lazy(), on=[USER, TIME], how="semi")).collect()
     days = keys.with_columns(pl.col(TIME).dt.date().cast(pl.String).alias(PARTITION_COLUMN))
     users = {day: sorted(rows[USER]) for (day,), rows in days.partition_by(PARTITION_COLUMN, as_dict=True).items()}
-    groups = list(_groups(lake, table, users)) if users else []
-    if not groups:
-        return table.empty()
+    parts, waiting = [table.empty()], []
+    for group in _groups(lake, table, users):
+        waiting.append(group)
+        if sum(other.num_rows for other in waiting) > ROWS_AT_ONCE:
+            parts.append(_named(table, waiting, keys))
+            waiting = []
+    parts += [_named(table, waiting, keys)] if waiting else []
+    return newest_versions(table, pl.concat(parts).lazy()).collect()
+
+
+def _named(table: Table, groups: Sequence[pa.Table], keys: pl.DataFrame) -> pl.DataFrame:
     read = pl.DataFrame(_Arrow(pa.concat_tables(groups, promote_options="permissive")))
     rows = read.lazy().select(pl.col(name).cast(dtype) for name, dtype in table.schema.items())
-    return newest_versions(table, rows.join(keys.lazy(), on=[USER, TIME], how="semi")).collect()
+    return rows.join(keys.lazy(), on=[USER, TIME], how="semi").collect()
 
 
 def _groups(lake: Lake, table: Table, users: Mapping[str, Sequence[str]]) -> Iterator[pa.Table]:
