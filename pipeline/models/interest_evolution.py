@@ -27,6 +27,7 @@ from pipeline.errors import UnsafeModel
 from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue, Histories
 from pipeline.features.training_rows import TREND_DAYS, popularity_at
 from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
+from pipeline.models.fixed_batches import fixed_batches
 from pipeline.models.heads import InterestHeads
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.language import LanguageEncoder
@@ -304,7 +305,7 @@ class InterestEvolutionModel(PreTrainedModel):
         table = self.item_table()
         recent = histories.last(self.config.history_length)
         output = np.empty((recent.num_users, self.config.dim), dtype=np.float32)
-        for positions, rows, length in _fixed_batches(recent.lengths, self.config.history_length):
+        for positions, rows, length in fixed_batches(recent.lengths, self.config.history_length):
             items = torch.zeros(rows, length, dtype=torch.long)
             types, times = torch.zeros_like(items), torch.zeros_like(items)
             last = torch.zeros(rows, dtype=torch.long)
@@ -446,17 +447,3 @@ class InterestEvolutionModel(PreTrainedModel):
 def _mean(values: Tensor, labels: int | None = None) -> Tensor:
     """Mean of [rows], or their share of the mean over `labels` rows; 0 with a gradient where there is no row."""
     return values.sum() / max(len(values) if labels is None else labels, 1)
-
-
-def _fixed_batches(lengths: np.ndarray, longest: int):
-    """Users of like length together: yields positions, and the batch's rows and length.
-
-    Both follow from the users' own length alone, whoever else is there.
-    """
-    steps = np.array(sorted({*(step for step in LENGTH_STEPS if step < longest), longest}))
-    padded = steps[np.searchsorted(steps, np.minimum(lengths, longest))]
-    for length in np.unique(padded):
-        members = np.flatnonzero(padded == length)
-        rows = min(max(TOKENS_AT_ONCE // int(length), 1), USERS_AT_ONCE)
-        for first in range(0, len(members), rows):
-            yield members[first : first + rows], rows, int(length)
