@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
-from pipeline.models.hybrid_fit import draw_candidates, fit_weights
+from pipeline.models.hybrid_fit import choose_shift, draw_candidates, fit_weights
 from pipeline.models.recommender import USERS_AT_ONCE, Recommender, mask_special_items
 from pipeline.models.user_examples import examples_between
 
@@ -98,6 +98,9 @@ class Hybrid:
         weights, fresh = fit_weights(draw_candidates(examples, score, self.unseen, include_seen))
         self.weights = {name: float(weight) for name, weight in zip(self.parts, weights, strict=True)}
         self.fresh = {name: float(weight) for name, weight in zip((CONSTANT, *self.parts), fresh, strict=True)}
+        self.fresh[CONSTANT] += choose_shift(
+            examples, lambda histories: self.scores(histories, moment), self.unseen, include_seen
+        )
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
