@@ -24,6 +24,7 @@ from pipeline.observability import get_logger
 from pipeline.partitions import Day, days_between, run_key_of
 from pipeline.settings import Settings
 from pipeline.steps.late_events import take_late
+from pipeline.steps.ledger_news import catch_up
 from pipeline.steps.log_delivery import Delivery, delivery_from_tables, read_delivery
 from pipeline.steps.log_loading import LoadedLogs, load_logs
 from pipeline.steps.provenance import traced
@@ -108,6 +109,7 @@ def _publish(
 ) -> tuple[list[PublishedEvents], Refused]:
     """The days that passed, as written, and why the others did not."""
     lake = Lake.of(settings)
+    catch_up(lake, Ledger(settings.ledger_url), BEHAVIOR_EVENTS, QUARANTINED_EVENTS)
     failed: Refused = dict(delivery.refused)
     present = [day for day in days if day.key not in failed]
     outcomes: list[PublishedEvents] = []

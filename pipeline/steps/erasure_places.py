@@ -25,6 +25,7 @@ from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.steps.catalog import catalogue_made_before
 from pipeline.steps.erasure_ledger import lines_after
+from pipeline.steps.ledger_news import catch_up
 from pipeline.stores.landing import Landing
 from pipeline.stores.landing_files import rewrite_users
 from pipeline.stores.ledger import Ledger, note_of
@@ -137,6 +138,7 @@ def _of_table(table: Table, lake: Lake, landing: _Landed, settings: Settings, kn
             own = [line for line in lines if line.table_name == table.name]
             return {"erasure": known_at.isoformat(), **note_of(own)}
 
+        catch_up(lake, ledger, table)
         if erase_rows(lake, table, tombstones, note):
             ledger.record_partitions([
                 line.model_copy(update={"version": lake.version(table)}) if line.table_name == table.name else line

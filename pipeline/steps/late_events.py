@@ -19,6 +19,7 @@ from pipeline.events.quarantine import quarantined_rows, reasons_by_day
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, run_key_of
 from pipeline.settings import Settings
+from pipeline.steps.ledger_news import catch_up
 from pipeline.steps.log_delivery import read_delivery
 from pipeline.steps.provenance import LANDING
 from pipeline.stores.landing import Landing
@@ -84,6 +85,7 @@ def _write(
     found = lake.read(LATE_EVENTS, day).select(*place, pl.col("created").alias("found_at"))
     rows = rows.join(found, on=place, how="left", maintain_order="left")
     rows = rows.with_columns(pl.coalesce("found_at", "created").alias("created")).drop("found_at")
+    catch_up(lake, ledger, LATE_EVENTS)
     standing = ledger.partition(LATE_EVENTS.name, day.key)
     if standing is None and rows.is_empty() and found.is_empty():
         return

@@ -16,7 +16,8 @@ from pipeline.contracts import TABLES
 from pipeline.partitions import Day
 from pipeline.settings import Settings
 from pipeline.steps.findings import Finding, error, fine
-from pipeline.stores.ledger import Ledger, records_of
+from pipeline.steps.ledger_news import unheard
+from pipeline.stores.ledger import Ledger
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 
@@ -67,19 +68,14 @@ def _ledger(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
                 yield error(
                     f"{table.name} {partition}", "failed", "a day that ended well", "docs/runbooks/failed_day.md"
                 )
-        newest: dict[str, int] = {}
-        for commit in lake.commits(table):
-            for partition in records_of(table.name, commit.version, commit.note):
-                newest.setdefault(partition, commit.version)
-        for partition, version in sorted(newest.items()):
-            line = lines.get(partition)
-            if line is None or (line.version is not None and line.version < version):
-                yield error(
-                    f"{table.name} {partition}",
-                    f"the table has a commit of version {version}, the ledger {line.version if line else 'no line'}",
-                    "a ledger that is as new as its tables",
-                    "Run the day again, or `interest doctor --repair`.",
-                )
+        for partition, news in unheard(lake, ledger, table).items():
+            told = lines[partition].version if partition in lines else "no line"
+            yield error(
+                f"{table.name} {partition}",
+                f"the table has a commit of version {news.version}, the ledger {told}",
+                "a ledger that is as new as its tables",
+                "Run the day again, or `interest doctor --repair`.",
+            )
 
 
 def _models(settings: Settings, _known_at: datetime) -> Iterator[Finding]:

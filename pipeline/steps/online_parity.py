@@ -24,6 +24,7 @@ from pipeline.observability import get_logger
 from pipeline.partitions import Day, run_key_of
 from pipeline.serving.parity import ViewParity, compare
 from pipeline.settings import Settings
+from pipeline.steps.ledger_news import catch_up
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.tables import Lake, newest_versions
 
@@ -179,6 +180,7 @@ def record_parity(
         run_key=run_key_of(table.name, day.start),
         written_at=known_at,
     )
+    catch_up(lake, ledger, table)
     committed = lake.replace(table, day, pl.DataFrame(rows, table.schema), note_of([record]))
     standing = ledger.partition(table.name, day.key)
     if committed.changed or standing is None or (standing.state, standing.details) != (record.state, record.details):

@@ -131,6 +131,8 @@ def _records_of(outcome: PublishedEvents, known_at: datetime) -> list[PartitionR
     details = {"reasons": outcome.reasons, "warnings": list(outcome.warnings), **outcome.provenance}
     refused_state = "published" if outcome.quarantined else "empty"
     refused = {"rows": outcome.quarantined}
+    # Other files may be refused for the same reasons: without their name, the line of what they replaced would stand.
+    refused_details = {"reasons": outcome.reasons, "upstream": outcome.provenance.get("upstream", {})}
     return [
         _record(BEHAVIOR_EVENTS.name, outcome.day, outcome.state, counts, details, outcome.version, known_at),
         _record(
@@ -138,7 +140,7 @@ def _records_of(outcome: PublishedEvents, known_at: datetime) -> list[PartitionR
             outcome.day,
             refused_state,
             refused,
-            {"reasons": outcome.reasons},
+            refused_details,
             outcome.quarantine_version,
             known_at,
         ),

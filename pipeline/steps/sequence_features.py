@@ -35,6 +35,7 @@ from pipeline.steps.feature_state import (
     newest_before,
     stamped,
 )
+from pipeline.steps.ledger_news import catch_up
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.locks import alone
 from pipeline.stores.newest_days import index_newest_days
@@ -87,11 +88,12 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
         raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
     definitions = definitions_of(lake, settings)
     with alone(settings, "sequence_features"):
+        ledger = Ledger(settings.ledger_url)
+        catch_up(lake, ledger, *definitions)
         if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at)):
             index_newest_days(lake, tuple(definitions))
             return bulk
         events = events_of(lake, first, last).collect()
-        ledger = Ledger(settings.ledger_url)
         restated = {
             table: _restate(settings, lake, ledger, table, days, events, extend, known_at)
             for table, extend in definitions.items()

@@ -20,6 +20,7 @@ from pipeline.contracts import SEQUENCE_FEATURES, Table
 from pipeline.partitions import Day, run_key_of
 from pipeline.serving.releases import newest_sequences
 from pipeline.settings import Settings
+from pipeline.steps.ledger_news import catch_up
 from pipeline.steps.provenance import MODEL, provenance, upstream_contents
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.model_versions import Version
@@ -130,6 +131,7 @@ def record_day(
         run_key=run_key_of(table.name, day.start),
         written_at=known_at,
     )
+    catch_up(lake, ledger, table)
     committed = lake.replace(table, day, rows, note_of([record]))
     standing = ledger.partition(table.name, day.key)
     same = standing is not None and (standing.state, standing.counts, standing.details) == (

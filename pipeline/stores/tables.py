@@ -116,10 +116,12 @@ class Lake:
         counted = frame.group_by(PARTITION_COLUMN).len().sort(PARTITION_COLUMN).collect()
         return {Day.parse(key): rows for key, rows in counted.iter_rows()}
 
-    def commits(self, table: Table) -> Iterator[Commit]:
-        """The commits that wrote rows, newest first, as far back as Delta keeps its log."""
-        for entry in self._open(table).history() if self.exists(table) else ():
-            if entry.get("operation") != "WRITE":
+    def commits(self, table: Table, since: int | None = None) -> Iterator[Commit]:
+        """The commits that wrote rows, newest first, as far back as Delta keeps its log, or those after a version."""
+        opened = self._open(table) if self.exists(table) else None
+        newer = None if opened is None or since is None else max(opened.version() - since, 1)
+        for entry in opened.history(newer) if opened is not None else ():
+            if entry.get("operation") != "WRITE" or (since is not None and entry["version"] <= since):
                 continue
             days = re.findall(r"\d{4}-\d{2}-\d{2}", str(entry.get("operationParameters", {}).get("predicate", "")))
             yield Commit(
