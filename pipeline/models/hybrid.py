@@ -143,11 +143,13 @@ def add_standardised(
 ) -> None:
     """Add to `total` a weight times the scores, standardised; for the items `unseen` a weight that is `more` larger."""
     real, goal = torch.from_numpy(scores)[:, FIRST_ITEM:], torch.from_numpy(total)[:, FIRST_ITEM:]
-    deviation, mean = torch.std_mean(real, dim=1, correction=0, keepdim=True)                # [users, 1]
+    mean = real.mean(dim=1, keepdim=True)                                                    # [users, 1]
+    centred = real - mean
+    deviation = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / max(real.shape[1], 1) ** 0.5
     scale = 1.0 / deviation.clamp(min=1e-9)
     scale[deviation <= 1e-6 * mean.abs()] = 0.0  # constant, but for rounding
     if weight:
-        goal.addcmul_(real, weight * scale).sub_(weight * scale * mean)
+        goal.addcmul_(centred, weight * scale)
     if more and len(unseen):
         places = torch.from_numpy(unseen) - FIRST_ITEM
-        goal[:, places] += (real[:, places] - mean) * (more * scale)
+        goal[:, places] += centred[:, places] * (more * scale)
