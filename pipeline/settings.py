@@ -409,9 +409,11 @@ class Settings(BaseSettings):
 
 
 def keep_libraries_quiet() -> None:
-    """Stop MLflow from reporting home and from calling git or uv. To be called before it is imported."""
+    """Stop MLflow from reporting home, from calling git or uv, and from long waits. To be called before its import."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+    # MLflow itself would try for four minutes, in a step that is tried again anyway.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "online": "online",
     "recommend": "recommend",
     "rollback": "rollback",
+    "probes": "probes",
     "benchmark": "benchmark",
     "training-set": "training_set",
     "report": "report",

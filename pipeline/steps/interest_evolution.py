@@ -33,6 +33,7 @@ from pipeline.steps.model_runs import (
     register_run,
     registered,
 )
+from pipeline.steps.probes import replay_probes
 from pipeline.steps.spaces import map_to_last_space
 from pipeline.steps.training_data import TrainingData, read_training_data
 from pipeline.stores.model_versions import Version
@@ -86,11 +87,12 @@ def train_interest_model(
 
 
 def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime) -> GateOutcome:
-    """Promote or hold the version of a cutoff, by the rules.
+    """Promote or hold the version of a cutoff, by the rules and by the probes of other teams.
 
     Days that it should have served are written by `restate_interest`.
 
     Raises:
+        BadSetting: a file of `feature_repo/probes` is not a probe.
         NotFound: the run has not registered a version.
     """
     run_key = run_key_of(MODEL, as_of)
@@ -102,7 +104,10 @@ def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime)
         # An older week was decided since: the candidate has to beat the champion that serves now.
         model = load_interest(registry, version)
         evaluation = _evaluate(model, read_training_data(as_of, settings), registry, run_key, settings)
-    outcome = gate_version(registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at)
+    outcome = gate_version(
+        registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at,
+        probes=lambda: replay_probes(load_interest(registry, version), as_of, settings),
+    )
     if outcome.promoted:
         map_to_last_space(as_of, settings)
     return outcome

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pipeline.errors import NotFound, UnsafeModel
 from pipeline.evaluation.comparison import SHOWN, Comparison
 from pipeline.evaluation.gate import decide
 from pipeline.evaluation.model_card import draw_plots, model_card
+from pipeline.evaluation.probes import ProbeResult
 from pipeline.faults import reach
 from pipeline.observability import get_logger
 from pipeline.serving.registered_model import LOADER, check_in_fresh_process, save_example
@@ -215,11 +216,13 @@ def gate_version(
     judged: Mapping[str, str],
     settings: Settings,
     known_at: datetime,
+    probes: Callable[[], Sequence[ProbeResult]] = tuple,
 ) -> GateOutcome:
     """Decide about a candidate once: it must load in a fresh process and pass the rules. Repeating changes nothing.
 
     Args:
         judged: the names in the comparison that must pass, each with the name of its champion's counterpart.
+        probes: replays what other teams rely on; asked for when the candidate loads.
 
     Raises:
         EngineFailure: the process that loads it was killed; the candidate stays one, and the gate may run again.
@@ -232,14 +235,18 @@ def gate_version(
             for name, opponent in judged.items()
         ]
         trouble = _does_not_load(registry, version)
-        promote = trouble is None and all(decision.promote for decision in decisions)
-        reasons = [f"Held: it does not load in a fresh process: {trouble}"] if trouble else []
+        probed = probes() if trouble is None else ()
+        holding = [result.reason for result in probed if result.holds]
+        promote = trouble is None and not holding and all(decision.promote for decision in decisions)
+        reasons = [f"Held: it does not load in a fresh process: {trouble}"] if trouble else holding
         for decision in sorted(decisions, key=lambda decision: decision.promote):
             name = f"{decision.challenger}: " if len(decisions) > 1 else ""
             reasons += [f"{name}{reason}" for reason in decision.reasons]
+        reasons += [result.reason for result in probed if not result.holds]
         evaluation["decision"] = decisions[0].to_dict() | {
             "promote": promote,
             "reasons": reasons,
+            "probes": [asdict(result) for result in probed],
             "outcomes": [
                 outcome | {"challenger_name": decision.challenger if len(decisions) > 1 else ""}
                 for decision in decisions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,14 +12,11 @@ from pipeline.settings import Settings
 
 AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """What MLflow calls a server that cannot be reached, or that failed itself; it has names of their own for refusals."""
-TRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-"""MLflow itself would try for four minutes, in a step that is tried again anyway."""
 
 
 @contextmanager
 def answering(settings: Settings) -> Iterator[None]:
     """Inside, an MLflow that does not answer is an EngineFailure."""
-    os.environ.setdefault(TRIES, "3")
     from mlflow.exceptions import MlflowException
 
     try:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,8 @@ def interest(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run([INTEREST, *arguments], capture_output=True, text=True, env=environment, check=False)
 
 
-def test_help_is_quick_and_names_every_command():
-    began = time.perf_counter()
+def test_help_names_every_command():
     shown = interest("--help")
-    assert time.perf_counter() - began < 5.0
     assert shown.returncode == 0
     assert [line.split()[0] for line in shown.stdout.partition("Commands:")[2].splitlines() if line] == list(COMMANDS)
 
