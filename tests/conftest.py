@@ -3,7 +3,9 @@
 import os
 import shutil
 import sqlite3
+import sys
 from datetime import UTC, datetime, timedelta
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,10 @@ import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, PARTITION_COLUMN, UTC_TIME
 from pipeline.settings import Settings
+
+if not hasattr(sys.modules["__main__"], "__file__"):
+    # One of several test processes: its main module has no name, which PySpark takes for a doctest and ends.
+    sys.modules["__main__"].__spec__ = ModuleSpec("pytest.__main__", None)
 
 KNOWN_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When the tests' steps say that they ran."""

@@ -60,7 +60,9 @@ def test_a_finished_training_is_not_repeated_when_registering_it_failed(planted,
         broken.setattr(interest_evolution, "register_run", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train_interest_model(week(7), planted, known_at)
-    monkeypatch.setattr(interest_evolution, "train", lambda *args, **kwargs: pytest.fail("trained a second time"))
+    monkeypatch.setattr(
+        interest_evolution, "train_together", lambda *args, **kwargs: pytest.fail("trained a second time")
+    )
     assert train_interest_model(week(7), planted, known_at).version == 1
 
 
@@ -93,15 +95,15 @@ def test_gating_twice_changes_nothing(trained, week, known_at):
 
 
 def test_a_candidate_that_learned_from_shuffled_labels_is_held(trained, week, known_at, monkeypatch):
-    train = interest_evolution.train
+    train = interest_evolution.train_together
 
-    def train_on_nonsense(histories, validation, *rest):
+    def train_on_nonsense(histories, validation, *rest, **how):
         generator = np.random.default_rng(3)
         for part in (histories, validation):
             generator.shuffle(part.items)
-        return train(histories, validation, *rest)
+        return train(histories, validation, *rest, **how)
 
-    monkeypatch.setattr(interest_evolution, "train", train_on_nonsense)
+    monkeypatch.setattr(interest_evolution, "train_together", train_on_nonsense)
     train_interest_model(week(8), trained, known_at)
     outcome = gate_interest_model(week(8), trained, known_at)
     registry = Registry(trained)
