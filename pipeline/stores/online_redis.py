@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
@@ -22,10 +21,9 @@ from redis.exceptions import RedisError
 
 from pipeline.errors import EngineFailure
 from pipeline.stores.encoding import EncodedRow
-from pipeline.stores.feast_writes import refuse_distorted
 from pipeline.stores.fence import FAR_PAST, Clock, time_of
 from pipeline.stores.lean_reads import LeanReads, Stored
-from pipeline.stores.online import ROWS_A_TRANSACTION, FeastRow, Fenced, answering, encoded
+from pipeline.stores.online import ROWS_A_TRANSACTION, Fenced, FencedWrites, answering
 from pipeline.stores.online_erasure import without_erased
 
 KEYS_A_SCAN = 1000
@@ -76,7 +74,7 @@ return 1
 """
 
 
-class FencedRedisOnlineStore(LeanReads, RedisOnlineStore):
+class FencedRedisOnlineStore(LeanReads, FencedWrites, RedisOnlineStore):
     """Feast's hash for each entity with one more field a view, its clock. One script call a row, pipelined."""
 
     def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
@@ -109,19 +107,6 @@ class FencedRedisOnlineStore(LeanReads, RedisOnlineStore):
                 "push again, what was written is not written twice."
             ) from error
         return Fenced(accepted, given - accepted)
-
-    def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
-    ) -> None:
-        refuse_distorted(table.name, (values for _, values, _, _ in data))
-        self.write_fenced(config, table, encoded(config, data))
-        if progress:
-            progress(len(data))
-
-    async def online_write_batch_async(
-        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
-    ) -> None:
-        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
     def read_stored(
         self, config: RepoConfig, wanted: Sequence[tuple[FeatureView, Sequence[str]]], keys: Sequence[bytes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,10 +23,9 @@ from pydantic import Field
 
 from pipeline.errors import EngineFailure
 from pipeline.stores.encoding import EncodedRow
-from pipeline.stores.feast_writes import refuse_distorted
 from pipeline.stores.fence import Clock, is_newer, time_of
 from pipeline.stores.lean_reads import LeanReads, Stored
-from pipeline.stores.online import ROWS_A_TRANSACTION, FeastRow, Fenced, answering, encoded, entity_key
+from pipeline.stores.online import ROWS_A_TRANSACTION, Fenced, FencedWrites, answering, entity_key
 from pipeline.stores.online_erasure import without_erased
 
 BUSY_TIMEOUT_S = 60.0
@@ -42,7 +41,7 @@ class FencedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     """Where tombstones lie (`pipeline.stores.online_erasure`); without them nobody counts as erased."""
 
 
-class FencedSqliteOnlineStore(LeanReads, SqliteOnlineStore):
+class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
     """Feast's table for each view, and a table of clocks beside it. WAL, so reading goes on while others write."""
 
     _local: threading.local | None = None
@@ -115,14 +114,6 @@ class FencedSqliteOnlineStore(LeanReads, SqliteOnlineStore):
                 ],
             )
         return Fenced(passed, len(rows) - passed)
-
-    def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
-    ) -> None:
-        refuse_distorted(table.name, (values for _, values, _, _ in data))
-        self.write_fenced(config, table, encoded(config, data))
-        if progress:
-            progress(len(data))
 
     def online_read(
         self,
