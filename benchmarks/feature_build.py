@@ -22,9 +22,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from feature_world import FIRST, HALF_LIVES, LENGTH, WEIGHTS, circumstances, in_fresh_process, measured, write_log
-from rich.console import Console
-from rich.table import Table
+from feature_world import (
+    FIRST,
+    HALF_LIVES,
+    LENGTH,
+    WEIGHTS,
+    circumstances,
+    in_fresh_process,
+    measured,
+    print_beside_polars,
+    write_log,
+)
 
 ARRAYS = {"item_ids": "item_id", "event_types": "event_type", "event_times": "event_time"}
 COUNTS = [f"counts_{days}d" for days in HALF_LIVES]
@@ -50,16 +58,9 @@ def main() -> None:
         if not (folder / "events.parquet").exists():
             write_log(folder, given.users, given.events)
         title = f"{given.events:,} events of {given.users:,} users; {circumstances()}"
-        table = Table("contender", title=title, title_justify="left", box=None)
-        for column in ("seconds", "CPU s", "peak MB", "times hand-written Polars"):
-            table.add_column(column, justify="right")
         found = {name: in_fresh_process(__file__, "--one", name, folder) for name in given.only}
         compare(folder, given.only)
-        for name, facts in found.items():
-            ratio = facts["seconds"] / found.get("hand-written Polars", facts)["seconds"]
-            table.add_row(name, f"{facts['seconds']:.1f}", f"{facts['cpu']:.1f}", f"{facts['peak_mb']:.0f}",
-                          f"{ratio:.2f}")
-        Console(width=120).print(table)
+        print_beside_polars(title, found)
 
 
 def ours(folder: Path) -> None:

@@ -12,12 +12,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from rich.console import Console
+from rich.table import Table
 
 from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS
 
@@ -108,3 +110,15 @@ def memory_mb(field: str) -> float:
 def circumstances() -> str:
     """Under what the figures were measured: the processors, the threads of Polars, and how busy the machine was."""
     return f"{os.cpu_count()} cores, {pl.thread_pool_size()} threads, load {os.getloadavg()[0]:.1f}"
+
+
+def print_beside_polars(title: str, found: Mapping[str, dict]) -> None:
+    """A row a contender, from what `measured` found; seconds also as a multiple of hand-written Polars where it ran."""
+    table = Table("contender", title=title, title_justify="left", box=None)
+    for column in ("seconds", "CPU s", "peak MB", "times hand-written Polars"):
+        table.add_column(column, justify="right")
+    for name, facts in found.items():
+        ratio = facts["seconds"] / found.get("hand-written Polars", facts)["seconds"]
+        numbers = (f"{facts['seconds']:.1f}", f"{facts['cpu']:.1f}", f"{facts['peak_mb']:.0f}", f"{ratio:.2f}")
+        table.add_row(name, *numbers)
+    Console(width=120).print(table)

@@ -20,9 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from feature_world import A_DAY, FIRST, circumstances, in_fresh_process, measured
-from rich.console import Console
-from rich.table import Table as Printed
+from feature_world import A_DAY, FIRST, circumstances, in_fresh_process, measured, print_beside_polars
 
 from pipeline.contracts import (
     INTEREST_WINDOWS,
@@ -78,14 +76,7 @@ def main() -> None:
             f"{given.rows:,} rows x {len(VIEWS)} views of {standing:,} rows each, {given.users:,} users, "
             f"{given.days} days;\n{circumstances()}"
         )
-        table = Printed("contender", title=title, title_justify="left", box=None)
-        for column in ("seconds", "CPU s", "peak MB", "times hand-written Polars"):
-            table.add_column(column, justify="right")
-        for name, facts in found.items():
-            ratio = facts["seconds"] / found["hand-written Polars"]["seconds"]
-            table.add_row(name, f"{facts['seconds']:.1f}", f"{facts['cpu']:.1f}", f"{facts['peak_mb']:.0f}",
-                          f"{ratio:.2f}")
-        Console(width=120).print(table)
+        print_beside_polars(title, found)
 
 
 def ours(folder: Path) -> None:
