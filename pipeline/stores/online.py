@@ -73,7 +73,7 @@ def _encoded(config: RepoConfig, rows: Sequence[FeastRow]) -> list[EncodedRow]:
 
 
 class FencedWrites:
-    """Goes before Feast's class in the bases of a store that has `write_fenced`, and takes Feast's own ways in there."""
+    """Goes before Feast's class in the bases of a store that has `write_fenced`; leads Feast's own ways in to it."""
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None
