@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pipeline.evaluation.cohorts import GROUPS
 from pipeline.evaluation.comparison import Comparison
-from pipeline.settings import Gate, GateRule
+from pipeline.settings.learning import Gate, GateRule
 
 EACH_GROUP = "each group"
 LESS_IS_BETTER = ("miscalibration", "head_share")

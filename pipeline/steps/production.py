@@ -30,7 +30,7 @@ def check_settings_file(file: Path) -> Diagnosis:
         return Diagnosis(
             subject=str(file),
             findings=(
-                error("settings", str(mistake), "the names and types of pipeline/settings.py", "Correct the file."),
+                error("settings", str(mistake), "the names and types of pipeline/settings/", "Correct the file."),
             ),
         )
     findings = [fine("settings", f"{file} is valid; every name in it is known"), *_profile(settings)]

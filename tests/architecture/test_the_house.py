@@ -18,7 +18,7 @@ TOP_LEVEL = {
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc", "base", "manager", "processor", "handler", "core", "constants"}
 CLOCK_FILES = {"pipeline/partitions.py"}
-ENVIRONMENT_FILES = {"pipeline/settings.py", "pipeline/stack/environment.py"}
+ENVIRONMENT_FILES = {"pipeline/settings/__init__.py", "pipeline/stack/environment.py"}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess:

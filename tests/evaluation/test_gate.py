@@ -11,7 +11,7 @@ from pipeline.evaluation.comparison import compare
 from pipeline.evaluation.gate import decide
 from pipeline.features.histories import Catalogue, Histories
 from pipeline.models.baselines import EASE, Popularity
-from pipeline.settings import Gate, GateRule
+from pipeline.settings.learning import Gate, GateRule
 
 GATE = Gate(rules=(GateRule(metric="ndcg@10", max_drop=0.05), GateRule(metric="recall@50", max_drop=0.05)))
 

@@ -13,7 +13,7 @@ from pipeline.errors import ContractViolation, EngineFailure
 from pipeline.events.contract_checks import RowRules
 from pipeline.events.expectations import DAYS_SUITE, QualityGate
 from pipeline.events.measures import MEASURES
-from pipeline.settings import Quality, Thresholds
+from pipeline.settings.data import Quality, Thresholds
 
 RULES = RowRules(event_types=("view",), earliest=datetime(1990, 1, 1, tzinfo=UTC))
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)

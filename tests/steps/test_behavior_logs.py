@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, QUARANTINED_EVENTS
 from pipeline.errors import ContractViolation, EngineFailure, LogsMissing, NotFound, UnreadableFile
 from pipeline.partitions import Day, days_between
-from pipeline.settings import Logs, Quality, Settings, Thresholds
+from pipeline.settings import Logs, Quality, Settings
+from pipeline.settings.data import Thresholds
 from pipeline.steps.behavior_logs import landing_days, publish_events, publish_history, replay_quarantine
 from pipeline.stores.landing import Landing
 from pipeline.stores.ledger import Ledger

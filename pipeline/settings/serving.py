@@ -1,16 +1,12 @@
-"""The settings of serving: where features are served, how that is watched, who may ask. Part of `pipeline.settings`."""
+"""Settings of serving: where features are served, how that is watched, who may ask."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Group(BaseModel):
-    """A group of settings; an unknown name is a mistake, not a wish."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipeline.settings.group import Group
 
 
 class Online(Group):
