@@ -34,3 +34,12 @@ class InterestHeads(nn.Module):
     def long_term_queries(self, states: Tensor) -> Tensor:
         """[..., dim] -> [..., dim]: the long-term interest, at the temperature of its softmax"""
         return self.long_term_interest(states) * self.long_term_scale.exp()
+
+    def asked(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[rows, dim] -> queries [rows, dim] and trend weights [windows] of the head `next` or `future`"""
+        queries = self.next_queries if head == "next" else self.long_term_queries
+        return queries(states), self.follows(head)
+
+    def follows(self, head: str) -> Tensor:
+        """[windows]: how much the head `next` or `future` follows what is popular"""
+        return self.next_trend if head == "next" else self.long_term_trend

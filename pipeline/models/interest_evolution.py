@@ -8,59 +8,27 @@ logit of its own, so that the encoder is left with what is personal.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from pipeline.errors import UnsafeModel
-from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue, Histories
-from pipeline.features.training_rows import TREND_DAYS, popularity_at
+from pipeline.features.histories import FIRST_ITEM, Catalogue
+from pipeline.features.training_rows import TREND_DAYS
 from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
-from pipeline.models.fixed_batches import fixed_batches
 from pipeline.models.heads import InterestHeads
+from pipeline.models.interest_answers import InterestAnswers
 from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.interest_losses import ItemRows, interest_losses
 from pipeline.models.language import LanguageEncoder
-from pipeline.models.losses import (
-    LossBalance,
-    generalised_binary_cross_entropy,
-    item_cross_entropy,
-    log_normaliser,
-    mix_cross_entropy,
-    positive_power,
-    sampled_cross_entropy,
-)
-from pipeline.models.recommender import mask_special_items
+from pipeline.models.losses import LossBalance
+from pipeline.models.saved_interest import SavedInterest
 
 transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
 
-CATALOGUE_FILE = "catalogue.json"
-EARLIER_FILE = "before_validation.safetensors"
-LENGTH_STEPS = (1, 8, 16, 32, 64, 128)
-TOKENS_AT_ONCE = 1024
-USERS_AT_ONCE = 128
 
-
-class ItemRows(NamedTuple):
-    """Vectors of some items, and where each item's is."""
-
-    vectors: Tensor
-    """[rows, dim]"""
-    place: Tensor
-    """[num_items] int64; 0 where an item has none"""
-
-
-class InterestEvolutionModel(PreTrainedModel):
+class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
     """See the module. Made by `for_catalogue` or `from_pretrained`; trained by `training.loop`."""
 
     config_class = InterestEvolutionConfig
@@ -114,19 +82,6 @@ class InterestEvolutionModel(PreTrainedModel):
                 nn.init.eye_(model.heads.next_query.weight)
         return model
 
-    @property
-    def before_validation(self) -> InterestEvolutionModel:
-        """The model as it was before it learned from its validation window; itself where it never did.
-
-        What is calibrated on that window, such as weights of a hybrid, is calibrated with this one.
-        """
-        return self._earlier[0] if self._earlier else self
-
-    def keep_earlier(self, earlier: InterestEvolutionModel) -> None:
-        """Remember it; in a tuple, because it is no part of this module's weights."""
-        earlier.config, earlier._earlier = self.config, ()
-        self._earlier = (earlier,)
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
@@ -174,28 +129,8 @@ class InterestEvolutionModel(PreTrainedModel):
         items = batch["items"]
         states = self.states(table.vectors, table.place[items], batch["types"], batch["times"], items)
         with torch.autocast(self.device.type, enabled=False):            # a softmax over items wants all its digits
-            losses = self._losses(states.float(), table, batch)
+            losses = interest_losses(self.heads, self.config, states.float(), table, batch)
             return {"loss": self.balance(losses, batch.get("share", 1.0)), **losses}
-
-    def _losses(self, states: Tensor, table: ItemRows, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        asked, labels = batch.get("asked"), batch.get("labels", {})
-        sampled = batch.get("negatives")
-        shown = self._followed_trend(batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
-        losses = {
-            "next": self._item_loss("next", states, table, batch["next_items"][..., None], batch, shown),
-            "future": self._item_loss("future", states, table, batch["future_items"], batch, shown, asked),
-        }
-        if self.config.categories:
-            has_mix = batch["category_mix"].sum(dim=-1) > 0
-            mix = self.heads.category_mix(states[has_mix])
-            losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]), labels.get("mix"))
-        if len(self.config.event_types) > 1:
-            has_next = batch["next_items"] > 0
-            types = self.heads.event_type(states[has_next])
-            losses["type"] = _mean(
-                nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"), labels.get("next")
-            )
-        return losses
 
     def prepared(self, batch: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Tensor]:
         """The batch, and while training what is drawn for it: `dropped` [num_items] bool, `asked` [batch, length] bool.
@@ -227,223 +162,3 @@ class InterestEvolutionModel(PreTrainedModel):
         needed = occurs.nonzero().squeeze(1)
         places = torch.zeros_like(places).index_copy_(0, needed, torch.arange(len(needed), device=self.device))
         return ItemRows(self.item_table(dropped, needed), places)
-
-    def _item_loss(
-        self, head: str, states: Tensor, table: ItemRows, targets: Tensor, batch: dict, shown: dict[str, Tensor],
-        asked: Tensor | None = None,
-    ) -> Tensor:
-        """states [batch, length, dim], targets [batch, length, positives] (0 = none), asked [batch, length] bool,
-        shown: head → [steps, candidates], what trend adds to the items of the softmax -> scalar"""
-        labelled = (targets >= FIRST_ITEM).all(dim=-1)
-        labelled = labelled if asked is None else labelled & asked
-        goals, query, follow = targets[labelled], *self._ask(head, states[labelled])
-        moment = batch["trend_rows"][labelled]                                              # [rows] into [steps]
-        sampled = batch.get("negatives")
-        candidates = table.vectors if sampled is None else table.vectors.index_select(0, table.place[sampled])
-        offsets, hidden = shown[head], None                                                 # [steps, candidates]
-        if sampled is None:
-            offsets = offsets.index_fill(1, torch.arange(FIRST_ITEM, device=self.device), -torch.inf)
-        else:
-            offsets = offsets + batch["negative_offsets"]
-            column = torch.full_like(table.place, -1).index_copy_(
-                0, sampled, torch.arange(len(sampled), device=sampled.device)
-            )[goals]                                                                        # [rows, positives]
-            hidden = (column >= 0).nonzero()[:, 0], column[column >= 0]
-        own = torch.einsum("w,wrp->rp", follow, batch["trend"][:, goals, moment[:, None]])  # [rows, positives]
-        wanted = nn.functional.embedding(table.place[goals], table.vectors)
-        positives = torch.einsum("rd,rpd->rp", query, wanted) + own
-        if self.config.chosen_loss == "gbce":
-            drawn = batch["negative_offsets"].exp()
-            power = positive_power(self.config.negatives, self.config.num_items - FIRST_ITEM, self.config.calibration)
-            refused = query @ candidates.T + shown[head].index_select(0, moment)
-            losses = generalised_binary_cross_entropy(positives, refused, drawn, hidden, power)
-            return _mean(losses, batch.get("labels", {}).get(head))
-        normaliser = log_normaliser(query, candidates, offsets, moment, hidden, self.config.softmax_rows)
-        loss = item_cross_entropy if sampled is None else sampled_cross_entropy
-        return _mean(loss(positives, normaliser), batch.get("labels", {}).get(head))
-
-    def _followed_trend(self, trend: Tensor) -> dict[str, Tensor]:
-        """[windows, items, steps] -> head → [steps, items]: what is popular, weighted as each head follows it"""
-        names = ("next", "future")
-        follow = torch.stack([self._follow(name) for name in names])                        # [heads, windows]
-        weighted = (follow @ trend.flatten(1)).view(len(names), *trend.shape[1:])
-        return dict(zip(names, weighted.transpose(1, 2).contiguous(), strict=True))
-
-    def _follow(self, head: str) -> Tensor:
-        return self.heads.next_trend if head == "next" else self.heads.long_term_trend
-
-    def _ask(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
-        """[rows, dim] -> queries [rows, dim] and trend weights [2] of one head"""
-        if head == "next":
-            return self.heads.next_queries(states), self.heads.next_trend
-        return self.heads.long_term_queries(states), self.heads.long_term_trend
-
-    # ---- what the model is asked
-
-    def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> InterestEvolutionModel:
-        """Part of the Recommender protocol; this model is trained by `training.loop` and is only scored here."""
-        if self.catalogue is None or catalogue.item_ids != self.catalogue.item_ids:
-            raise ValueError(
-                "The interest model was trained for another catalogue. Train it with "
-                "pipeline.training.loop.train_interest_model before it is compared."
-            )
-        return self
-
-    def observe(self, histories: Histories, as_of: datetime) -> InterestEvolutionModel:
-        """Let the popularity logit know all users' events before `as_of`; weights and space stay as they are."""
-        self.trend.copy_(torch.from_numpy(popularity_at(histories, self.config.num_items, as_of)))
-        self.config.trend_as_of = as_of.isoformat()
-        return self
-
-    @torch.no_grad()
-    def newest_states(self, histories: Histories) -> np.ndarray:
-        """float32 [users, dim]: each user's state after the newest event, from which everything else is read.
-
-        Batches have fixed shapes, so a user's state is the same bits whoever else is asked for.
-        """
-        self.eval()
-        table = self.item_table()
-        recent = histories.last(self.config.history_length)
-        output = np.empty((recent.num_users, self.config.dim), dtype=np.float32)
-        for positions, rows, length in fixed_batches(recent.lengths, self.config.history_length):
-            items = torch.zeros(rows, length, dtype=torch.long)
-            types, times = torch.zeros_like(items), torch.zeros_like(items)
-            last = torch.zeros(rows, dtype=torch.long)
-            for row, position in enumerate(positions):
-                parts = recent.user(position)
-                size = len(parts[0])
-                if size == 0:
-                    items[row, 0] = UNKNOWN
-                    continue
-                last[row] = size - 1
-                for target, part in zip((items, types, times), parts, strict=True):
-                    target[row, :size] = torch.from_numpy(part.astype(np.int64))
-                times[row, size:] = times[row, size - 1]
-            device = self.device
-            states = self.states(table, items.to(device), types.to(device), times.to(device))
-            newest = states[torch.arange(rows, device=device), last.to(device)]                # [rows, dim]
-            output[positions] = newest[: len(positions)].float().cpu().numpy()
-        return output
-
-    @torch.no_grad()
-    def _read(self, states: np.ndarray, width: int, read: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """[users, dim] -> float32 [users, width]: what `read` makes of states; in blocks of a fixed size, see above."""
-        output = np.empty((len(states), width), dtype=np.float32)
-        block = torch.zeros(USERS_AT_ONCE, states.shape[1], device=self.device)
-        for first in range(0, len(states), USERS_AT_ONCE):
-            some = torch.from_numpy(states[first : first + USERS_AT_ONCE])
-            block[: len(some)] = some
-            output[first : first + len(some)] = read(block)[: len(some)].float().cpu().numpy()
-        return output
-
-    def interest_of(self, states: np.ndarray) -> np.ndarray:
-        """`encode`, of states that `newest_states` gave."""
-        return self._read(states, self.config.dim, self.heads.long_term_interest)
-
-    @torch.no_grad()
-    def scores_of(self, states: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """`scores`, of states that `newest_states` gave; lengths [users] are numbers of events."""
-        table, share = self.item_table(), self.config.future_share
-        trend = (share * self._follow("future") + (1.0 - share) * self._follow("next")) @ self.trend  # [num_items]
-        columns = table.T.contiguous()
-
-        def read(some: Tensor) -> Tensor:
-            query = share * self._ask("future", some)[0] + (1.0 - share) * self._ask("next", some)[0]
-            return torch.addmm(trend, query * (some != 0).any(dim=1, keepdim=True), columns)
-
-        found = self._read(np.where(lengths[:, None] > 0, states, np.float32(0.0)), self.config.num_items, read)
-        return mask_special_items(found)
-
-    def encode(self, histories: Histories) -> np.ndarray:
-        """float32 [users, dim], unit length: the long-term interest of each user.
-
-        It depends on the user's own events only. A user without events gets the vector of one unknown event.
-        """
-        return self.interest_of(self.newest_states(histories))
-
-    @torch.no_grad()
-    def item_vectors(self) -> np.ndarray:
-        """float32 [num_items, dim]: items in the space of the long-term interest; rows 0 and 1 mean nothing."""
-        return self.item_table().cpu().numpy()
-
-    @torch.no_grad()
-    def scores(self, histories: Histories, as_of: datetime | None = None) -> np.ndarray:
-        """float32 [users, num_items]: logits of the two item heads, weighted by `future_share`.
-
-        -inf at padding and the unknown item. A user without events is scored by the trend alone. `as_of` is part
-        of the Recommender protocol: what is known is fixed by `histories` and by the last `observe`.
-        """
-        return self.scores_of(self.newest_states(histories), histories.lengths)
-
-    def category_mix(self, histories: Histories) -> np.ndarray:
-        """float32 [users, categories]: forecast shares of `config.categories` in the next `period_days`."""
-        if not self.config.categories:
-            return np.zeros((histories.num_users, 0), dtype=np.float32)
-        return self._read(
-            self.newest_states(histories), len(self.config.categories),
-            lambda states: self.heads.category_mix(states).softmax(dim=1),
-        )
-
-    def as_recommender(self) -> InterestEvolutionModel:
-        return self
-
-    # ---- saved and loaded
-
-    def name_space(self) -> str:
-        """Give the vectors' space a name made from every weight that shapes them; kept in the config."""
-        digest = hashlib.sha256(self.config.text_space_id.encode())
-        for name, value in sorted(self.state_dict().items()):
-            if name != "trend":
-                digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        self.config.space_id = f"interest-{digest.hexdigest()[:12]}"
-        return self.config.space_id
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """Write `config.json`, `model.safetensors` (text vectors and trend included) and `catalogue.json`; where there
-        is an earlier model, its weights in `before_validation.safetensors`.
-        """
-        super().save_pretrained(save_directory, **kwargs)
-        for earlier in self._earlier:
-            weights = {name: value for name, value in earlier.state_dict().items() if name != "text_vectors"}
-            save_file({name: value.contiguous() for name, value in weights.items()},
-                      Path(save_directory) / EARLIER_FILE)
-        if self.catalogue is not None:
-            rows = {
-                "item_ids": self.catalogue.item_ids[FIRST_ITEM:],
-                "titles": self.catalogue.titles[FIRST_ITEM:],
-                "categories": self.catalogue.categories[FIRST_ITEM:],
-            }
-            (Path(save_directory) / CATALOGUE_FILE).write_text(json.dumps(rows), encoding="utf-8")
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *args, **kwargs) -> InterestEvolutionModel:
-        """Load what `save_pretrained` wrote; safetensors only.
-
-        Raises:
-            UnsafeModel: the folder lacks a file, or its parts do not fit each other.
-        """
-        kwargs = {"local_files_only": True, "use_safetensors": True, **kwargs}
-        try:
-            rows = json.loads((Path(folder) / CATALOGUE_FILE).read_text(encoding="utf-8"))
-            catalogue = Catalogue.of(list(zip(rows["item_ids"], rows["titles"], rows["categories"], strict=True)))
-            model = super().from_pretrained(folder, *args, **kwargs)
-            if (Path(folder) / EARLIER_FILE).exists():
-                earlier = cls(model.config)
-                weights = load_file(Path(folder) / EARLIER_FILE)
-                earlier.load_state_dict({**weights, "text_vectors": model.text_vectors})
-                model.keep_earlier(earlier.eval())
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UnsafeModel(f"{folder} does not hold a complete interest model: {error}.") from error
-        if catalogue.num_items != model.config.num_items:
-            raise UnsafeModel(
-                f"{folder}: the catalogue has {catalogue.num_items} rows, the weights {model.config.num_items}. "
-                "The files are of different models; fetch the version again."
-            )
-        for each in (model, *model._earlier):
-            each.catalogue = catalogue
-        return model.eval()
-
-
-def _mean(values: Tensor, labels: int | None = None) -> Tensor:
-    """Mean of [rows], or their share of the mean over `labels` rows; 0 with a gradient where there is no row."""
-    return values.sum() / max(len(values) if labels is None else labels, 1)

@@ -9,7 +9,8 @@ import torch
 
 from pipeline.features.histories import FIRST_ITEM
 from pipeline.features.training_rows import build_training_rows
-from pipeline.models.interest_evolution import EARLIER_FILE, InterestEvolutionModel
+from pipeline.models.interest_evolution import InterestEvolutionModel
+from pipeline.models.saved_interest import EARLIER_FILE
 from pipeline.training.epochs import TrainingRun
 from pipeline.training.final_pass import final_pass, rows_that_reach
 from pipeline.training.loop import train_interest_model

@@ -1,0 +1,113 @@
+"""
+What the heads of the interest model are trained on: losses of one batch, from encoder states to scalars.
+
+Items are scored by the product of a query with an item's vector, plus what is popular as the head follows it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.features.histories import FIRST_ITEM
+from pipeline.models.heads import InterestHeads
+from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.losses import (
+    generalised_binary_cross_entropy,
+    item_cross_entropy,
+    log_normaliser,
+    mix_cross_entropy,
+    positive_power,
+    sampled_cross_entropy,
+)
+
+
+class ItemRows(NamedTuple):
+    """Vectors of some items, and where each item's is."""
+
+    vectors: Tensor
+    """[rows, dim]"""
+    place: Tensor
+    """[num_items] int64; 0 where an item has none"""
+
+
+def interest_losses(
+    heads: InterestHeads, config: InterestEvolutionConfig, states: Tensor, table: ItemRows, batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Name → scalar, the mean over the positions that have that label.
+
+    Args:
+        states: [batch, length, dim] float32
+        table: the items that the batch reads
+        batch: see `training.batches`; `negatives` [drawn] and `negative_offsets` [drawn] where the loss is sampled,
+            `asked` [batch, length] bool where only some positions are asked for their future, `labels` where the
+            batch is a part of one that has so many labels.
+    """
+    asked, labels = batch.get("asked"), batch.get("labels", {})
+    sampled = batch.get("negatives")
+    shown = _followed_trend(heads, batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
+    losses = {
+        "next": _item_loss(heads, config, "next", states, table, batch["next_items"][..., None], batch, shown),
+        "future": _item_loss(heads, config, "future", states, table, batch["future_items"], batch, shown, asked),
+    }
+    if config.categories:
+        has_mix = batch["category_mix"].sum(dim=-1) > 0
+        mix = heads.category_mix(states[has_mix])
+        losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]), labels.get("mix"))
+    if len(config.event_types) > 1:
+        has_next = batch["next_items"] > 0
+        types = heads.event_type(states[has_next])
+        losses["type"] = _mean(
+            nn.functional.cross_entropy(types, batch["next_types"][has_next], reduction="none"), labels.get("next")
+        )
+    return losses
+
+
+def _item_loss(
+    heads: InterestHeads, config: InterestEvolutionConfig, head: str, states: Tensor, table: ItemRows, targets: Tensor,
+    batch: dict, shown: dict[str, Tensor], asked: Tensor | None = None,
+) -> Tensor:
+    """states [batch, length, dim], targets [batch, length, positives] (0 = none), asked [batch, length] bool,
+    shown: head → [steps, candidates], what trend adds to the items of the softmax -> scalar"""
+    labelled = (targets >= FIRST_ITEM).all(dim=-1)
+    labelled = labelled if asked is None else labelled & asked
+    goals, query, follow = targets[labelled], *heads.asked(head, states[labelled])
+    moment = batch["trend_rows"][labelled]                                              # [rows] into [steps]
+    sampled = batch.get("negatives")
+    candidates = table.vectors if sampled is None else table.vectors.index_select(0, table.place[sampled])
+    offsets, hidden = shown[head], None                                                 # [steps, candidates]
+    if sampled is None:
+        offsets = offsets.index_fill(1, torch.arange(FIRST_ITEM, device=states.device), -torch.inf)
+    else:
+        offsets = offsets + batch["negative_offsets"]
+        column = torch.full_like(table.place, -1).index_copy_(
+            0, sampled, torch.arange(len(sampled), device=sampled.device)
+        )[goals]                                                                        # [rows, positives]
+        hidden = (column >= 0).nonzero()[:, 0], column[column >= 0]
+    own = torch.einsum("w,wrp->rp", follow, batch["trend"][:, goals, moment[:, None]])  # [rows, positives]
+    wanted = nn.functional.embedding(table.place[goals], table.vectors)
+    positives = torch.einsum("rd,rpd->rp", query, wanted) + own
+    if config.chosen_loss == "gbce":
+        drawn = batch["negative_offsets"].exp()
+        power = positive_power(config.negatives, config.num_items - FIRST_ITEM, config.calibration)
+        refused = query @ candidates.T + shown[head].index_select(0, moment)
+        losses = generalised_binary_cross_entropy(positives, refused, drawn, hidden, power)
+        return _mean(losses, batch.get("labels", {}).get(head))
+    normaliser = log_normaliser(query, candidates, offsets, moment, hidden, config.softmax_rows)
+    loss = item_cross_entropy if sampled is None else sampled_cross_entropy
+    return _mean(loss(positives, normaliser), batch.get("labels", {}).get(head))
+
+
+def _followed_trend(heads: InterestHeads, trend: Tensor) -> dict[str, Tensor]:
+    """[windows, items, steps] -> head → [steps, items]: what is popular, weighted as each head follows it"""
+    names = ("next", "future")
+    follow = torch.stack([heads.follows(name) for name in names])                     # [heads, windows]
+    weighted = (follow @ trend.flatten(1)).view(len(names), *trend.shape[1:])
+    return dict(zip(names, weighted.transpose(1, 2).contiguous(), strict=True))
+
+
+def _mean(values: Tensor, labels: int | None = None) -> Tensor:
+    """Mean of [rows], or their share of the mean over `labels` rows; 0 with a gradient where there is no row."""
+    return values.sum() / max(len(values) if labels is None else labels, 1)
