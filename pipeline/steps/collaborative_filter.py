@@ -21,23 +21,12 @@ from pipeline.models.collaborative_filter import CollaborativeFilter, Collaborat
 from pipeline.models.recommender import InCatalogue, Recommender
 from pipeline.models.release import Release
 from pipeline.models.translation import encoder_in
-from pipeline.observability import get_logger
-from pipeline.partitions import Day, run_key_of
+from pipeline.partitions import Day
 from pipeline.serving.registered_model import example_histories, example_rows
 from pipeline.serving.releases import load_interest, load_release
 from pipeline.settings import Settings
-from pipeline.steps.model_runs import (
-    BACKTEST_KEY,
-    CHAMPION,
-    GateOutcome,
-    RunFolder,
-    TrainedVersion,
-    gate_version,
-    lineage_of,
-    read_evaluation,
-    register_run,
-    registered,
-)
+from pipeline.steps.gate import GateOutcome, gate_run
+from pipeline.steps.model_runs import CHAMPION, ModelRun, TrainedVersion
 from pipeline.steps.training_data import TrainingData, read_training_data
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
@@ -45,9 +34,6 @@ from pipeline.stores.registry import Registry
 MODEL = "collaborative_filter"
 HYBRID = Release.name
 CHAMPION_HYBRID = "champion_hybrid"
-
-log = get_logger(__name__)
-
 
 def train_collaborative_filter(
     as_of: datetime, settings: Settings, known_at: datetime, backtest: bool = False
@@ -62,39 +48,30 @@ def train_collaborative_filter(
         BadPartition: no event lies before the validation window.
         NoInterestModel: no interest model with a cutoff up to `as_of` was promoted.
     """
-    run_key = run_key_of(MODEL, as_of) + (BACKTEST_KEY if backtest else "")
-    registry, run = Registry(settings), RunFolder.of(settings, run_key)
-    if (standing := registry.registered(MODEL, run_key)) is not None:
-        return TrainedVersion.of(standing, read_evaluation(registry, run, standing), was_registered=True)
+    run = ModelRun(MODEL, as_of, settings, backtest)
+    if (finished := run.finished()) is not None:
+        return finished
     data = read_training_data(as_of, settings)
-    if run.is_trained:
-        bound = registry.version("interest_evolution", int(run.training_facts()["interest_version"]))
+    if run.folder.is_trained:
+        bound = run.registry.version("interest_evolution", int(run.folder.training_facts()["interest_version"]))
     else:
-        bound = _interest_at(registry, as_of)
-        _train(data, run, registry, bound, settings)
-    release = Release.load(run.model, load_interest(registry, bound))
-    evaluation = _evaluate(release, data, registry, run_key, settings)
-    run.write_evaluation(evaluation)
+        bound = _interest_at(run.registry, as_of)
+        _train(data, run, bound)
+    release = Release.load(run.folder.model, load_interest(run.registry, bound))
+    evaluation = _evaluate(release, data, run)
     known = data.split.known(data.histories)
-    example = example_rows(known, data.catalogue)
-    some = example_histories(known, data.catalogue)
-    version = register_run(
-        registry,
-        MODEL,
-        run_key,
-        run,
+    interest = release.encode(example_histories(known, data.catalogue))
+    return run.register(
         data,
         evaluation,
-        example=example.with_columns(interest=pl.Series(release.encode(some).tolist(), dtype=pl.List(pl.Float32))),
-        space_id=release.space_id,
+        example=example_rows(known, data.catalogue).with_columns(
+            interest=pl.Series(interest.tolist(), dtype=pl.List(pl.Float32))
+        ),
         params=asdict(release.filter.config)
         | {"interest_scale": release.filter.interest_scale}
         | {f"weight/{name}": weight for name, weight in release.hybrid.weights.items()},
-        lineage=lineage_of(data, settings, backtest) | {"interest_version": str(bound.number)},
+        lineage={"interest_version": str(bound.number)},
     )
-    trained = TrainedVersion.of(version, evaluation, was_registered=False)
-    log.info("collaborative filter registered", **trained.model_dump(mode="json"))
-    return trained
 
 
 def gate_collaborative_filter(as_of: datetime, settings: Settings, known_at: datetime) -> GateOutcome:
@@ -105,17 +82,13 @@ def gate_collaborative_filter(as_of: datetime, settings: Settings, known_at: dat
     Raises:
         NotFound: the run has not registered a version.
     """
-    run_key = run_key_of(MODEL, as_of)
-    registry, run = Registry(settings), RunFolder.of(settings, run_key)
-    version = registered(registry, MODEL, run_key)
-    evaluation = read_evaluation(registry, run, version)
-    champion = registry.champion_before(MODEL, as_of)
-    if version.status == "candidate" and evaluation["champion_version"] != (champion and champion.number):
-        # An older week was decided since: the candidate has to beat the champion that serves now.
-        data = read_training_data(as_of, settings)
-        evaluation = _evaluate(load_release(registry, version), data, registry, run_key, settings)
-    pairs = {MODEL: CHAMPION, HYBRID: CHAMPION_HYBRID}
-    return gate_version(registry, run, version, evaluation, pairs, settings, known_at)
+    run = ModelRun(MODEL, as_of, settings)
+    return gate_run(
+        run,
+        {MODEL: CHAMPION, HYBRID: CHAMPION_HYBRID},
+        lambda version: _evaluate(load_release(run.registry, version), read_training_data(as_of, settings), run),
+        known_at,
+    )
 
 
 def _interest_at(registry: Registry, as_of: datetime) -> Version:
@@ -128,10 +101,10 @@ def _interest_at(registry: Registry, as_of: datetime) -> Version:
     return found
 
 
-def _train(data: TrainingData, run: RunFolder, registry: Registry, bound: Version, settings: Settings) -> None:
+def _train(data: TrainingData, run: ModelRun, bound: Version) -> None:
     """Learn before the validation window, choose on it, save with the popularity of the cutoff."""
-    split, catalogue, chosen = data.split, data.catalogue, settings.training
-    interest = load_interest(registry, bound)
+    split, catalogue, settings = data.split, data.catalogue, run.settings
+    chosen, interest = settings.training, load_interest(run.registry, bound)
     vectors = data.text_vectors(catalogue)[0]
     include_seen = settings.recommending.include_seen
     defaults = CollaborativeFilterConfig()
@@ -143,8 +116,8 @@ def _train(data: TrainingData, run: RunFolder, registry: Registry, bound: Versio
         max_epochs=min(defaults.max_epochs, chosen.max_epochs),
         max_seconds=min(defaults.max_seconds, chosen.max_seconds),
     )
-    champion = registry.champion_before(MODEL, split.as_of)
-    previous = CollaborativeFilter.load(registry.fetch(champion)) if champion else None
+    champion = run.champion()
+    previous = CollaborativeFilter.load(run.registry.fetch(champion)) if champion else None
     tuned = CollaborativeFilter(config, space_id=bound.space_id, interest_version=str(bound.number))
     began = perf_counter()
     tuned.fit(
@@ -164,7 +137,7 @@ def _train(data: TrainingData, run: RunFolder, registry: Registry, bound: Versio
     release.fit_weights(before, window, split.validation_start, include_seen)
     # What is popular is a state, not a weight: the release serves from the cutoff on, so it may know all before it.
     release.observe(data.histories, split.as_of)
-    run.keep(
+    run.folder.keep(
         release.save,
         {
             "interest_version": bound.number,
@@ -175,56 +148,35 @@ def _train(data: TrainingData, run: RunFolder, registry: Registry, bound: Versio
     )
 
 
-def _evaluate(release: Release, data: TrainingData, registry: Registry, run_key: str, settings: Settings) -> dict:
-    """The filter and the hybrid beside the champion's and the baselines, and the placebo table."""
+def _evaluate(release: Release, data: TrainingData, run: ModelRun) -> dict:
+    """The filter and the hybrid beside the champion's and the baselines, and the placebo tables."""
     began = perf_counter()
     split, catalogue = data.split, data.catalogue
     known, test = split.known(data.histories), split.test(data.histories)
     release.observe(known, split.test_start)
-    champion = registry.champion_before(MODEL, split.as_of)
+    champion = run.champion()
     recommenders: dict[str, Recommender] = {MODEL: release.filter_part, HYBRID: release}
     if champion is not None:
-        before = load_release(registry, champion)
+        before = load_release(run.registry, champion)
         before.observe(data.histories_in(before.catalogue, before.event_types), split.test_start)
         recommenders[CHAMPION] = InCatalogue(before.filter_part, before.catalogue, catalogue, CHAMPION)
         recommenders[CHAMPION_HYBRID] = InCatalogue(before, before.catalogue, catalogue, CHAMPION_HYBRID)
     recommenders |= {part.name: part for part in (release.interest_part, release.content)}
-    for baseline in baselines(settings.training.seed):
+    for baseline in baselines(run.settings.training.seed):
         recommenders[baseline.name] = baseline.fit(known, catalogue, split.test_start)
-    options = {
-        "include_seen": settings.recommending.include_seen,
-        "samples": settings.evaluation.bootstrap_samples,
-        "confidence": settings.evaluation.confidence,
-        "seed": settings.training.seed,
-        "item_vectors": release.vectors,
-    }
-    reference = CHAMPION if champion else "popularity"
-    comparison = compare(recommenders, known, test, catalogue, split.test_start, reference=reference, **options)
+    asked, how = (known, test, catalogue, split.test_start), run.comparing(release.vectors)
+    comparison = compare(recommenders, *asked, reference=CHAMPION if champion else "popularity", **how)
     earlier = release.encode(known.before(split.test_start - timedelta(days=EARLIER_DAYS)))
     placebo = placebo_table(
-        release.filter,
-        known,
-        test,
-        catalogue,
-        split.test_start,
-        release.encode(known),
-        earlier={f"{EARLIER_DAYS}_days_ago": earlier},
-        **options,
+        release.filter, *asked, release.encode(known), earlier={f"{EARLIER_DAYS}_days_ago": earlier}, **how
     )
-    exchanged = hybrid_placebo(
-        release.hybrid, release.filter, release.encode, known, test, catalogue, split.test_start, **options
+    exchanged = hybrid_placebo(release.hybrid, release.filter, release.encode, *asked, **how)
+    return run.evaluation(
+        comparison,
+        split,
+        release.space_id,
+        weights=release.hybrid.weights,
+        placebo=placebo.to_dict(),
+        hybrid_placebo=exchanged.to_dict(),
+        seconds=perf_counter() - began,
     )
-    return {
-        "model": MODEL,
-        "run_key": run_key,
-        "champion_version": champion and champion.number,
-        "model_cutoff": split.as_of.isoformat(),
-        "trained_until": split.test_start.isoformat(),
-        "space_id": release.space_id,
-        "weights": release.hybrid.weights,
-        "metrics": comparison.means(MODEL),
-        "comparison": comparison.to_dict(),
-        "placebo": placebo.to_dict(),
-        "hybrid_placebo": exchanged.to_dict(),
-        "seconds": perf_counter() - began,
-    }

@@ -16,23 +16,11 @@ from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.recommender import Recommender
 from pipeline.models.translation import recommender_in
-from pipeline.observability import get_logger
-from pipeline.partitions import run_key_of
 from pipeline.serving.registered_model import example_rows
 from pipeline.serving.releases import load_interest
 from pipeline.settings import Settings
-from pipeline.steps.model_runs import (
-    BACKTEST_KEY,
-    CHAMPION,
-    GateOutcome,
-    RunFolder,
-    TrainedVersion,
-    gate_version,
-    lineage_of,
-    read_evaluation,
-    register_run,
-    registered,
-)
+from pipeline.steps.gate import GateOutcome, gate_run
+from pipeline.steps.model_runs import CHAMPION, ModelRun, RunFolder, TrainedVersion
 from pipeline.steps.probes import replay_probes
 from pipeline.steps.spaces import map_to_last_space
 from pipeline.steps.training_data import TrainingData, read_training_data
@@ -42,9 +30,6 @@ from pipeline.training.epochs import TrainingRun
 from pipeline.training.together import train_together
 
 MODEL = "interest_evolution"
-
-log = get_logger(__name__)
-
 
 def train_interest_model(
     as_of: datetime, settings: Settings, known_at: datetime, backtest: bool = False
@@ -59,31 +44,20 @@ def train_interest_model(
         BadPartition: no event lies before the validation window.
         FloatingPointError: the loss is not finite.
     """
-    run_key = run_key_of(MODEL, as_of) + (BACKTEST_KEY if backtest else "")
-    registry, run = Registry(settings), RunFolder.of(settings, run_key)
-    if (standing := registry.registered(MODEL, run_key)) is not None:
-        return TrainedVersion.of(standing, read_evaluation(registry, run, standing), was_registered=True)
+    run = ModelRun(MODEL, as_of, settings, backtest)
+    if (finished := run.finished()) is not None:
+        return finished
     data = read_training_data(as_of, settings)
-    if not run.is_trained:
-        _train(data, run, settings)
-    model = InterestEvolutionModel.from_pretrained(run.model)
-    evaluation = _evaluate(model, data, registry, run_key, settings)
-    run.write_evaluation(evaluation)
-    version = register_run(
-        registry,
-        MODEL,
-        run_key,
-        run,
+    if not run.folder.is_trained:
+        _train(data, run.folder, settings)
+    model = InterestEvolutionModel.from_pretrained(run.folder.model)
+    return run.register(
         data,
-        evaluation,
+        _evaluate(model, data, run),
         example=example_rows(data.split.known(data.histories), data.catalogue),
-        space_id=model.config.space_id,
         params={name: value for name, value in model.config.to_diff_dict().items() if isinstance(value, int | float)},
-        lineage=lineage_of(data, settings, backtest) | {"text_space_id": model.config.text_space_id},
+        lineage={"text_space_id": model.config.text_space_id},
     )
-    trained = TrainedVersion.of(version, evaluation, was_registered=False)
-    log.info("interest model registered", **trained.model_dump(mode="json"))
-    return trained
 
 
 def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime) -> GateOutcome:
@@ -95,18 +69,13 @@ def gate_interest_model(as_of: datetime, settings: Settings, known_at: datetime)
         BadSetting: a file of `feature_repo/probes` is not a probe.
         NotFound: the run has not registered a version.
     """
-    run_key = run_key_of(MODEL, as_of)
-    registry, run = Registry(settings), RunFolder.of(settings, run_key)
-    version = registered(registry, MODEL, run_key)
-    evaluation = read_evaluation(registry, run, version)
-    champion = registry.champion_before(MODEL, as_of)
-    if version.status == "candidate" and evaluation["champion_version"] != (champion and champion.number):
-        # An older week was decided since: the candidate has to beat the champion that serves now.
-        model = load_interest(registry, version)
-        evaluation = _evaluate(model, read_training_data(as_of, settings), registry, run_key, settings)
-    outcome = gate_version(
-        registry, run, version, evaluation, {MODEL: CHAMPION}, settings, known_at,
-        probes=lambda: replay_probes(load_interest(registry, version), as_of, settings),
+    run = ModelRun(MODEL, as_of, settings)
+    outcome = gate_run(
+        run,
+        {MODEL: CHAMPION},
+        lambda version: _evaluate(load_interest(run.registry, version), read_training_data(as_of, settings), run),
+        known_at,
+        probes=lambda version: replay_probes(load_interest(run.registry, version), as_of, settings),
     )
     if outcome.promoted:
         map_to_last_space(as_of, settings)
@@ -150,41 +119,22 @@ def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
     )
 
 
-def _evaluate(
-    model: InterestEvolutionModel, data: TrainingData, registry: Registry, run_key: str, settings: Settings
-) -> dict:
+def _evaluate(model: InterestEvolutionModel, data: TrainingData, run: ModelRun) -> dict:
     """The model beside the champion and the baselines, all knowing what was known when the test window began."""
     began = perf_counter()
     split, catalogue = data.split, data.catalogue
     known, test = split.known(data.histories), split.test(data.histories)
-    champion = registry.champion_before(MODEL, split.as_of)
+    champion = run.champion()
     recommenders: dict[str, Recommender] = {MODEL: model.observe(known, split.test_start)}
     if champion is not None:
-        recommenders[CHAMPION] = _champion_in(registry, champion, data)
-    for baseline in baselines(settings.training.seed):
+        recommenders[CHAMPION] = _champion_in(run.registry, champion, data)
+    for baseline in baselines(run.settings.training.seed):
         recommenders[baseline.name] = baseline.fit(known, catalogue, split.test_start)
-    options = {
-        "include_seen": settings.recommending.include_seen,
-        "samples": settings.evaluation.bootstrap_samples,
-        "confidence": settings.evaluation.confidence,
-        "seed": settings.training.seed,
-        "item_vectors": data.text_vectors(catalogue)[0],
-    }
-    reference = CHAMPION if champion else "popularity"
-    comparison = compare(recommenders, known, test, catalogue, split.test_start, reference=reference, **options)
-    stale = staleness_table(recommenders[MODEL], known, test, catalogue, split.test_start, **options)
-    return {
-        "model": MODEL,
-        "run_key": run_key,
-        "champion_version": champion and champion.number,
-        "model_cutoff": split.as_of.isoformat(),
-        "trained_until": split.test_start.isoformat(),
-        "space_id": model.config.space_id,
-        "metrics": comparison.means(MODEL),
-        "comparison": comparison.to_dict(),
-        "staleness": stale.to_dict(),
-        "seconds": perf_counter() - began,
-    }
+    asked, how = (known, test, catalogue, split.test_start), run.comparing(data.text_vectors(catalogue)[0])
+    comparison = compare(recommenders, *asked, reference=CHAMPION if champion else "popularity", **how)
+    stale = staleness_table(recommenders[MODEL], *asked, **how)
+    space_id, seconds = model.config.space_id, perf_counter() - began
+    return run.evaluation(comparison, split, space_id, staleness=stale.to_dict(), seconds=seconds)
 
 
 def _champion_in(registry: Registry, champion: Version, data: TrainingData) -> Recommender:

@@ -1,5 +1,5 @@
 """
-What the weekly trainings share: the folder of a run, registration, and the gate.
+What the weekly trainings share: the run of a cutoff, its folder, what it measured, and its registration.
 
 A run's folder is `<home>/models/<run_key>/`: `model/` appears whole or not at all, so its presence says that training
 is done and a retry need not repeat it; `checkpoints/` is where an interrupted training goes on; `evaluation.json` is
@@ -11,22 +11,23 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import NotFound, UnsafeModel
 from pipeline.evaluation.comparison import SHOWN, Comparison
-from pipeline.evaluation.gate import decide
 from pipeline.evaluation.model_card import draw_plots, model_card
-from pipeline.evaluation.probes import ProbeResult
+from pipeline.evaluation.split import TimeSplit
 from pipeline.faults import reach
 from pipeline.observability import get_logger
-from pipeline.serving.registered_model import LOADER, check_in_fresh_process, save_example
+from pipeline.partitions import run_key_of
+from pipeline.serving.registered_model import LOADER, save_example
 from pipeline.settings import Settings
 from pipeline.steps.training_data import TrainingData
 from pipeline.stores.model_versions import BACKTEST, Card, Version
@@ -68,19 +69,6 @@ class TrainedVersion(BaseModel):
             metrics={name: evaluation["metrics"][name] for name in SHOWN if name in evaluation["metrics"]},
             was_registered=was_registered,
         )
-
-
-class GateOutcome(BaseModel):
-    """What the gate decided about a version, and against which champion."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    version: int
-    run_key: str
-    promoted: bool
-    champion: int | None
-    reasons: list[str]
 
 
 @dataclass(frozen=True)
@@ -130,51 +118,121 @@ class RunFolder:
         draft.rename(self.evaluation)
 
 
-def register_run(
-    registry: Registry,
-    model: str,
-    run_key: str,
-    run: RunFolder,
-    data: TrainingData,
-    evaluation: dict,
-    example: pl.DataFrame,
-    space_id: str,
-    params: Mapping[str, object],
-    lineage: Mapping[str, str],
-) -> Version:
-    """Write the model card and plots, keep the example's answer beside the weights, and register the lot."""
-    comparison = Comparison.from_dict(evaluation["comparison"])
-    curves: dict[str, list[float]] = run.training_facts()["curves"]
-    rows, answer = save_example(run.model, example)
-    (run.model / "README.md").write_text(
-        model_card(model, run_key, data.split, evaluation, params, lineage), encoding="utf-8"
-    )
-    artifacts = [run.evaluation, run.model / "README.md", *draw_plots(run.path / "plots", comparison, curves)]
-    baselines = {
-        f"{name}/{metric}": value
-        for name in comparison.models
-        if name != model
-        for metric, value in comparison.means(name).items()
-        if metric in ("ndcg@10", "recall@50")
-    }
-    card = Card(
-        model_cutoff=data.split.as_of,
-        trained_until=data.split.test_start,
-        space_id=space_id,
-        loader=LOADER,
-        example=rows,
-        answer=answer,
-        lineage=dict(lineage),
-        params=dict(params),
-        metrics=comparison.means(model) | baselines,
-        curves={f"curve/{name}": values for name, values in curves.items()},
-        datasets=[data.dataset()],
-        artifacts=artifacts,
-    )
-    return registry.register(model, run_key, run.model, card)
+@dataclass(frozen=True)
+class ModelRun:
+    """The training of a model as of a cutoff: one run key, one folder, at most one version."""
+
+    model: str
+    as_of: datetime
+    """the first moment that is no longer in the data"""
+    settings: Settings
+    backtest: bool = False
+    """whether it is trained to look back: under a run key of its own, and never to serve"""
+
+    @property
+    def key(self) -> str:
+        return run_key_of(self.model, self.as_of) + (BACKTEST_KEY if self.backtest else "")
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder.of(self.settings, self.key)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.settings)
+
+    def champion(self) -> Version | None:
+        """The version that a new one of this cutoff has to stand up to."""
+        return self.registry.champion_before(self.model, self.as_of)
+
+    def finished(self) -> TrainedVersion | None:
+        """What an earlier run of the same key registered, if it came so far."""
+        version = self.registry.registered(self.model, self.key)
+        return version and TrainedVersion.of(version, self.measured(version), was_registered=True)
+
+    def measured(self, version: Version) -> dict:
+        """The evaluation of its version: from this machine, else from the registry."""
+        own = self.folder.evaluation
+        path = own if own.is_file() else self.registry.evidence(version, own.name)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def comparing(self, item_vectors: np.ndarray | None) -> dict[str, object]:
+        """How everything of this run is compared; keywords of `compare` and of the tables made with it."""
+        return {
+            "include_seen": self.settings.recommending.include_seen,
+            "samples": self.settings.evaluation.bootstrap_samples,
+            "confidence": self.settings.evaluation.confidence,
+            "seed": self.settings.training.seed,
+            "item_vectors": item_vectors,
+        }
+
+    def evaluation(self, comparison: Comparison, split: TimeSplit, space_id: str, **more: object) -> dict:
+        """What is kept of an evaluation, as JSON holds it."""
+        champion = self.champion()
+        return {
+            "model": self.model,
+            "run_key": self.key,
+            "champion_version": champion and champion.number,
+            "model_cutoff": split.as_of.isoformat(),
+            "trained_until": split.test_start.isoformat(),
+            "space_id": space_id,
+            "metrics": comparison.means(self.model),
+            "comparison": comparison.to_dict(),
+            **more,
+        }
+
+    def register(
+        self,
+        data: TrainingData,
+        evaluation: dict,
+        example: pl.DataFrame,
+        params: Mapping[str, object],
+        lineage: Mapping[str, str],
+    ) -> TrainedVersion:
+        """Write the model card and plots, keep the example's answer beside the weights, and register the lot.
+
+        Args:
+            evaluation: what `evaluation` gave; it is kept in the run's folder and with the version.
+            lineage: from what else the version was made than the data and the settings tell.
+        """
+        folder = self.folder
+        folder.write_evaluation(evaluation)
+        lineage = lineage_of(data, self.settings, self.backtest) | lineage
+        comparison = Comparison.from_dict(evaluation["comparison"])
+        curves: dict[str, list[float]] = folder.training_facts()["curves"]
+        rows, answer = save_example(folder.model, example)
+        (folder.model / "README.md").write_text(
+            model_card(self.model, self.key, data.split, evaluation, params, lineage), encoding="utf-8"
+        )
+        artifacts = [folder.evaluation, folder.model / "README.md"]
+        baselines = {
+            f"{name}/{metric}": value
+            for name in comparison.models
+            if name != self.model
+            for metric, value in comparison.means(name).items()
+            if metric in ("ndcg@10", "recall@50")
+        }
+        card = Card(
+            model_cutoff=data.split.as_of,
+            trained_until=data.split.test_start,
+            space_id=evaluation["space_id"],
+            loader=LOADER,
+            example=rows,
+            answer=answer,
+            lineage=lineage,
+            params=dict(params),
+            metrics=comparison.means(self.model) | baselines,
+            curves={f"curve/{name}": values for name, values in curves.items()},
+            datasets=[data.dataset()],
+            artifacts=[*artifacts, *draw_plots(folder.path / "plots", comparison, curves)],
+        )
+        version = self.registry.register(self.model, self.key, folder.model, card)
+        trained = TrainedVersion.of(version, evaluation, was_registered=False)
+        log.info("model registered", **trained.model_dump(mode="json"))
+        return trained
 
 
-def lineage_of(data: TrainingData, settings: Settings, backtest: bool = False) -> dict[str, str]:
+def lineage_of(data: TrainingData, settings: Settings, backtest: bool) -> dict[str, str]:
     """From what a version was made, as tags; the registry never lets one with BACKTEST serve."""
     found = {f"delta.{table}": str(version) for table, version in data.versions.items()}
     found |= {BACKTEST: "true"} if backtest else {}
@@ -192,88 +250,3 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def read_evaluation(registry: Registry, run: RunFolder, version: Version) -> dict:
-    """What training measured: from this machine, else from the registry."""
-    path = run.evaluation if run.evaluation.is_file() else registry.evidence(version, run.evaluation.name)
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def registered(registry: Registry, model: str, run_key: str) -> Version:
-    """Raises NotFound when the run has not registered a version."""
-    version = registry.find(model, run_key)
-    if version is None:
-        raise NotFound(f"{run_key} has not registered a version, so there is nothing to gate. Train it first.")
-    return version
-
-
-def gate_version(
-    registry: Registry,
-    run: RunFolder,
-    version: Version,
-    evaluation: dict,
-    judged: Mapping[str, str],
-    settings: Settings,
-    known_at: datetime,
-    probes: Callable[[], Sequence[ProbeResult]] = tuple,
-) -> GateOutcome:
-    """Decide about a candidate once: it must load in a fresh process and pass the rules. Repeating changes nothing.
-
-    Args:
-        judged: the names in the comparison that must pass, each with the name of its champion's counterpart.
-        probes: replays what other teams rely on; asked for when the candidate loads.
-
-    Raises:
-        EngineFailure: the process that loads it was killed; the candidate stays one, and the gate may run again.
-    """
-    champion = evaluation["champion_version"]
-    if version.status == "candidate":
-        comparison = Comparison.from_dict(evaluation["comparison"])
-        decisions = [
-            decide(comparison, name, opponent if champion is not None else None, settings.gate)
-            for name, opponent in judged.items()
-        ]
-        trouble = _does_not_load(registry, version)
-        probed = probes() if trouble is None else ()
-        holding = [result.reason for result in probed if result.holds]
-        promote = trouble is None and not holding and all(decision.promote for decision in decisions)
-        reasons = [f"Held: it does not load in a fresh process: {trouble}"] if trouble else holding
-        for decision in sorted(decisions, key=lambda decision: decision.promote):
-            name = f"{decision.challenger}: " if len(decisions) > 1 else ""
-            reasons += [f"{name}{reason}" for reason in decision.reasons]
-        reasons += [result.reason for result in probed if not result.holds]
-        evaluation["decision"] = decisions[0].to_dict() | {
-            "promote": promote,
-            "reasons": reasons,
-            "probes": [asdict(result) for result in probed],
-            "outcomes": [
-                outcome | {"challenger_name": decision.challenger if len(decisions) > 1 else ""}
-                for decision in decisions
-                for outcome in decision.to_dict()["outcomes"]
-            ],
-        }
-        run.write_evaluation(evaluation)
-        registry.add_evidence(version, run.evaluation)
-    else:
-        promote, reasons = version.status == "promoted", list(version.reasons)
-    if version.status != "rolled_back":  # A person's decision stands whatever runs again.
-        act = registry.promote if promote else registry.hold
-        version = act(version, reasons, "gate", known_at)
-    outcome = GateOutcome(
-        model=version.model,
-        version=version.number,
-        run_key=version.run_key,
-        promoted=promote,
-        champion=champion,
-        reasons=list(version.reasons),
-    )
-    log.info("gate decided", **outcome.model_dump())
-    return outcome
-
-
-def _does_not_load(registry: Registry, version: Version) -> str | None:
-    try:
-        return check_in_fresh_process(registry.fetch(version))
-    except UnsafeModel as error:
-        return str(error)

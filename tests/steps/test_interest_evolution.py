@@ -10,7 +10,7 @@ from pipeline.errors import BadPartition, NotFound
 from pipeline.partitions import Day
 from pipeline.steps import interest_evolution
 from pipeline.steps.interest_evolution import gate_interest_model, train_interest_model
-from pipeline.steps.model_runs import RunFolder
+from pipeline.steps.model_runs import ModelRun, RunFolder
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.registry import CHAMPION, Registry
 from pipeline.stores.tables import Lake
@@ -57,7 +57,7 @@ def test_the_evaluation_holds_baselines_intervals_cohorts_and_the_decision(train
 
 def test_a_finished_training_is_not_repeated_when_registering_it_failed(planted, week, known_at, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(interest_evolution, "register_run", lambda *args, **kwargs: 1 / 0)
+        broken.setattr(ModelRun, "register", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train_interest_model(week(7), planted, known_at)
     monkeypatch.setattr(
