@@ -12,7 +12,8 @@ from torch.nn import functional
 class InterestHeads(nn.Module):
     """Queries and predictions from encoder states `[..., dim]`; item scores are products with item vectors."""
 
-    def __init__(self, dim: int, num_categories: int, num_types: int, trend_windows: int):
+    def __init__(self, dim: int, num_categories: int, num_types: int, trend_windows: int,
+                 reads_trend: bool = True):
         super().__init__()
         self.next_query = nn.Linear(dim, dim)
         self.long_term = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
@@ -20,8 +21,9 @@ class InterestHeads(nn.Module):
         self.category_mix = nn.Linear(dim, max(num_categories, 1))
         self.event_type = nn.Linear(dim, num_types + 1)
         # How much each head follows what is popular now; at first as popularity of the longest window alone would.
-        self.next_trend = nn.Parameter(torch.linspace(0.0, 1.0, trend_windows))
-        self.long_term_trend = nn.Parameter(torch.linspace(0.0, 1.0, trend_windows))
+        start = torch.linspace(0.0, float(reads_trend), trend_windows)
+        self.next_trend = nn.Parameter(start.clone(), requires_grad=reads_trend)
+        self.long_term_trend = nn.Parameter(start.clone(), requires_grad=reads_trend)
 
     def long_term_interest(self, states: Tensor) -> Tensor:
         """[..., dim] -> [..., dim] of unit length: the vector that is published"""

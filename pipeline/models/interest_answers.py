@@ -86,7 +86,7 @@ class InterestAnswers:
     @torch.no_grad()
     def scores_of(self, states: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """`scores`, of states that `newest_states` gave; lengths [users] are numbers of events."""
-        table, share = self.item_table(), self.config.future_share
+        table, share = self.item_table(), self.config.answered_future_share
         follow = share * self.heads.follows("future") + (1.0 - share) * self.heads.follows("next")   # [windows]
         trend = follow @ self.trend                                                                    # [num_items]
         columns = table.T.contiguous()
@@ -112,7 +112,7 @@ class InterestAnswers:
 
     @torch.no_grad()
     def scores(self, histories: Histories, as_of: datetime | None = None) -> np.ndarray:
-        """float32 [users, num_items]: logits of the two item heads, weighted by `future_share`.
+        """float32 [users, num_items]: logits of the two item heads, weighted by `answered_future_share`.
 
         -inf at padding and the unknown item. A user without events is scored by the trend alone. `as_of` is part
         of the Recommender protocol: what is known is fixed by `histories` and by the last `observe`.

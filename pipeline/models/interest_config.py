@@ -40,6 +40,9 @@ class InterestEvolutionConfig(PretrainedConfig):
         dropout: float = 0.2,
         history_length: int = 200,
         gap_buckets: int = 32,
+        reads_text: bool = True,
+        reads_time: bool = True,
+        reads_trend: bool = True,
         item_dropout: float = 0.15,
         item_start: float = 1.0,
         horizon_days: float = 60.0,
@@ -87,6 +90,9 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.dropout = dropout
         self.history_length = history_length
         self.gap_buckets = gap_buckets
+        self.reads_text = reads_text
+        self.reads_time = reads_time
+        self.reads_trend = reads_trend
         self.item_dropout = item_dropout
         self.item_start = item_start
         self.horizon_days = horizon_days
@@ -125,6 +131,11 @@ class InterestEvolutionConfig(PretrainedConfig):
         by_size = "full" if self.num_items <= self.full_softmax_items else "sampled"
         return by_size if self.item_loss == "auto" else self.item_loss
 
+    @property
+    def answered_future_share(self) -> float:
+        """`future_share`; 0 for a model whose all-action head was not trained."""
+        return self.future_share if self.future_weight else 0.0
+
     @classmethod
     def changed(cls, changes: dict[str, object]) -> InterestEvolutionConfig:
         """The defaults with some fields changed; raises BadSetting for a name that no model reads."""
@@ -142,7 +153,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         largest = sorted(sorted(sizes), key=lambda name: -sizes[name])[:MOST_CATEGORIES]
         return type(self)(**{
             **self.own_fields(), "num_items": catalogue.num_items, "event_types": event_types,
-            "categories": sorted(largest), "text_dim": text_dim,
+            "categories": sorted(largest), "text_dim": text_dim if self.reads_text else 0,
             "language_config": language_config_of(self.language_model) if self.encoder == "language" else {},
         })
 

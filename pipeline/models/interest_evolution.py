@@ -45,7 +45,9 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         self.gap = nn.Embedding(config.gap_buckets, config.dim)
         self.token_norm = nn.LayerNorm(config.dim)
         self.encoder = build_encoder(config)
-        self.heads = InterestHeads(config.dim, len(config.categories), len(config.event_types), len(TREND_DAYS))
+        self.heads = InterestHeads(
+            config.dim, len(config.categories), len(config.event_types), len(TREND_DAYS), config.reads_trend
+        )
         self.balance = LossBalance(
             {"next": config.next_weight, "future": config.future_weight, "mix": config.mix_weight,
              "type": config.type_weight},
@@ -65,14 +67,15 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
 
         Args:
             config: its `num_items` and `text_dim` must fit the next two.
-            text_vectors: float32 [num_items, text_dim], rows of zeros where an item has no text.
+            text_vectors: float32 [num_items, text_dim], rows of zeros where an item has no text; not read where
+                `config.text_dim` is 0.
             item_start: float32 [num_items, dim], what the items' own vectors start from instead of chance; see
                 `item_start`. The next item is then looked for, at first, near the newest one.
         """
         torch.manual_seed(seed)
         model = cls(config)
         model.catalogue = catalogue
-        if text_vectors is not None:
+        if text_vectors is not None and config.text_dim:
             model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
         if isinstance(model.encoder, LanguageEncoder):
             model.encoder.start_from(config.language_model, catalogue)
@@ -111,6 +114,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
     def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor, named: Tensor | None = None) -> Tensor:
         """items, types, times [batch, length] int64 -> [batch, length, dim]; `named` are the items' own numbers, where
         `items` are rows of a `table` that does not hold all of them"""
+        times = times if self.config.reads_time else torch.zeros_like(times)
         gaps = gap_buckets(gaps_before(times), self.config.gap_buckets)
         tokens = nn.functional.embedding(items, table) + self.event_type(types) + self.gap(gaps)
         tokens = nn.functional.dropout(self.token_norm(tokens), self.config.dropout, self.training)
@@ -140,6 +144,8 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         if not self.training or generator is None or "asked" in batch:
             return batch
         dropped = torch.rand(self.config.num_items, generator=generator) < self.config.item_dropout
+        if self.item_text is None:                                              # nothing would be left of the item
+            dropped = torch.zeros_like(dropped)
         asked = torch.rand(batch["items"].shape, generator=generator) < self.config.future_positions
         return batch | {"dropped": dropped.to(self.device), "asked": asked.to(self.device)}
 

@@ -36,7 +36,7 @@ class ItemRows(NamedTuple):
 def interest_losses(
     heads: InterestHeads, config: InterestEvolutionConfig, states: Tensor, table: ItemRows, batch: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Name → scalar, the mean over the positions that have that label.
+    """Name → scalar, the mean over the positions that have that label; of those that have a weight.
 
     Args:
         states: [batch, length, dim] float32
@@ -48,15 +48,16 @@ def interest_losses(
     asked, labels = batch.get("asked"), batch.get("labels", {})
     sampled = batch.get("negatives")
     shown = _followed_trend(heads, batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
-    losses = {
-        "next": _item_loss(heads, config, "next", states, table, batch["next_items"][..., None], batch, shown),
-        "future": _item_loss(heads, config, "future", states, table, batch["future_items"], batch, shown, asked),
-    }
-    if config.categories:
+    losses = {"next": _item_loss(heads, config, "next", states, table, batch["next_items"][..., None], batch, shown)}
+    if config.future_weight:
+        losses["future"] = _item_loss(
+            heads, config, "future", states, table, batch["future_items"], batch, shown, asked
+        )
+    if config.categories and config.mix_weight:
         has_mix = batch["category_mix"].sum(dim=-1) > 0
         mix = heads.category_mix(states[has_mix])
         losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]), labels.get("mix"))
-    if len(config.event_types) > 1:
+    if len(config.event_types) > 1 and config.type_weight:
         has_next = batch["next_items"] > 0
         types = heads.event_type(states[has_next])
         losses["type"] = _mean(

@@ -168,7 +168,7 @@ class Validation:
         found = {f"validation_{name}": value / max(count, 1) for name, value in sums.items()}
         if self.returning is not None:
             found["validation_ndcg@10"] = self._ndcg(model)
-        return {"score": -found["validation_next"] - found["validation_future"], **found}
+        return {"score": -found["validation_next"] - found.get("validation_future", 0.0), **found}
 
     def _ndcg(self, model: InterestEvolutionModel) -> float:
         model.observe(self.before, self.start)

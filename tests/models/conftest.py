@@ -37,6 +37,56 @@ class InterestWorld:
         return model.eval()
 
 
+    def learner(self, **changes) -> InterestEvolutionModel:
+        """Fresh, and without dropout."""
+        config = self.config(**changes, dropout=0.0)
+        model = InterestEvolutionModel.for_catalogue(config, self.catalogue, self.text, seed=3)
+        model.trained_items[:] = True
+        return model
+
+    def losses_of_steps(self, events: dict, steps: int = 15, **changes) -> list[float]:
+        """The loss of a learner before each step, on one batch."""
+        import torch
+
+        model, batch = self.learner(**changes), batch_of(events)
+        optimiser, losses = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.01), []
+        for _ in range(steps):
+            loss = model(batch)["loss"]
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+        return losses
+
+    def parts_of_the_loss(self, events: dict, **changes) -> dict:
+        """Name → scalar, of the same batch and a learner."""
+        return self.learner(**changes)(batch_of(events))
+
+
+def batch_of(events: dict) -> dict:
+    """A training batch in which users go on as `events` do."""
+    import torch
+
+    return {
+        **events, "next_items": events["items"].roll(-1, dims=1), "next_types": events["types"].roll(-1, dims=1),
+        "future_items": events["items"].roll(-2, dims=1)[..., None], "category_mix": torch.full((4, 12, 2), 0.5),
+        "trend": torch.zeros(2, 22, 1), "trend_rows": torch.zeros(4, 12, dtype=torch.long),
+    }
+
+
+@pytest.fixture(scope="session")
+def events() -> dict:
+    """Four users with twelve events each, as a model reads them."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "items": torch.randint(2, 22, (4, 12), generator=generator),
+        "types": torch.randint(0, 3, (4, 12), generator=generator),
+        "times": torch.randint(0, 10**12, (4, 12), generator=generator).sort(dim=1).values,
+    }
+
+
 @pytest.fixture(scope="session")
 def interest_world() -> InterestWorld:
     generator = np.random.default_rng(1)

@@ -186,6 +186,7 @@ CHANGED = {
     "learning_rate": 0.02, "weight_decay": 0.9, "warmup_steps": 2, "max_grad_norm": 0.01, "tokens_a_batch": 30,
     "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0, "item_start": 0.0,
     "title_tokens": 2, "lora_rank": 3, "item_loss": "gbce", "softmax_rows": 7, "calibration": 0.1,
+    "reads_text": False, "reads_time": False, "reads_trend": False,
 }
 FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "space_id", "trend_as_of", "language_config"}
 OF_SAMPLES, OF_LANGUAGE = ("negatives", "negative_power", "item_loss"), ("language_model", "title_tokens", "lora_rank")
