@@ -48,6 +48,7 @@ class Ended:
 
     code: int
     told: object = None
+    all_told: list = field(default_factory=list)
     error: str = ""
     says: str = ""
     peak_mb: float = 0.0
@@ -84,13 +85,16 @@ class World:
     settings: Settings
     processes: Processes
     clock: datetime = KNOWN_AT
+    given: dict = field(default_factory=dict)
+    """Settings beside those of the home's file."""
 
     def asked(self, step: str, *arguments: object, **more: object) -> dict:
         self.clock += timedelta(minutes=1)
         given = [f"day:{a}" if isinstance(a, Day) else f"time:{a.isoformat()}" if isinstance(a, datetime) else a
                  for a in arguments]
         home, known_at = str(self.settings.home), self.clock.isoformat()
-        return {"home": home, "step": STEPS[step], "arguments": given, "known_at": known_at, **more}
+        asked = {"home": home, "step": STEPS[step], "arguments": given, "known_at": known_at, "settings": self.given}
+        return asked | more
 
     def run(self, step: str, *arguments: object, **more: object) -> Ended:
         return self.processes.at_once(self.asked(step, *arguments, **more))[0]
@@ -108,12 +112,18 @@ class World:
 
     def must_be(self, clean: dict) -> None:
         """The same content as the clean home, and nothing left lying about."""
-        assert self.hash() == clean
-        self.must_be_strictly_healthy()
+        ended = self.run("state_hash", then=[self.asked("check_home", False, True)])
+        ended.well()
+        found, diagnosis = ended.all_told
+        assert found == clean
+        is_strictly_healthy(diagnosis)
 
     def must_be_strictly_healthy(self) -> None:
-        findings = self.run("check_home", False, True).well()["findings"]
-        assert [f for f in findings if f["severity"] != "ok" and f["check"] != "packages"] == []
+        is_strictly_healthy(self.run("check_home", False, True).well())
+
+
+def is_strictly_healthy(diagnosis: dict) -> None:
+    assert [f for f in diagnosis["findings"] if f["severity"] != "ok" and f["check"] != "packages"] == []
 
 
 @pytest.fixture(scope="session")

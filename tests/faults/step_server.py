@@ -31,9 +31,11 @@ def run(asked: dict, answer: Path) -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Writing more then fails, as on a full disk.
             resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], resource.RLIM_INFINITY))
         settings = Settings.load(home=Path(asked["home"]), fault=asked.get("fault"), **asked.get("settings", {}))
-        for part in (asked, *asked.get("then", ())):
-            told = call(part["step"], part["arguments"], settings, datetime.fromisoformat(part["known_at"]))
-        answer.write_text(json.dumps({"told": plain(told)}))
+        told = [
+            plain(call(part["step"], part["arguments"], settings, datetime.fromisoformat(part["known_at"])))
+            for part in (asked, *asked.get("then", ()))
+        ]
+        answer.write_text(json.dumps({"told": told[-1], "all_told": told}))
     except BaseException as error:
         traceback.print_exc()
         answer.write_text(json.dumps({"error": type(error).__name__, "says": str(error)}))

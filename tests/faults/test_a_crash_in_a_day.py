@@ -1,16 +1,20 @@
-"""kill -9 in a day's run: the same steps once more, and the state is the one of the clean chronological run."""
+"""
+kill -9 in a day's run, and two runs at once: the same steps once more, and the state is the one of the clean
+chronological run. What is not marked as long here is the short form of the suite: its world takes as long as its tests.
+"""
 
 import signal
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)
 QUICK = {
-    "kill -9 in validate": ("publish_events", "publish.validate:kill"),
-    "kill -9 between quarantine and events": ("publish_events", "publish.after_commit:kill:1"),
     "kill -9 between the feature tables": ("build_features", "publish.before_commit:kill:2"),
     "kill -9 in the middle of the online push": ("push_features", "push.before_batch:kill:2"),
 }
 LONG = {
+    "kill -9 in validate": ("publish_events", "publish.validate:kill"),
+    "kill -9 between quarantine and events": ("publish_events", "publish.after_commit:kill:1"),
     "kill -9 before the data files of the day": ("publish_events", "publish.before_commit:kill:1"),
     "kill -9 after the commit of the events": ("publish_events", "publish.after_commit:kill:2"),
     "kill -9 before the data files of the features": ("build_features", "publish.before_commit:kill:1"),
@@ -34,4 +38,15 @@ def test_what_is_run_again_ends_as_if_nothing_had_happened(world, clean, days, s
 
     assert ended.code == (1 if ":raise" in fault else -signal.SIGKILL)
     world.run_days(days[2:]).well()
+    world.must_be(clean)
+
+
+@pytest.mark.fault("two runs of the same day at once")
+def test_two_runs_of_the_same_day_at_once_are_as_one(world, clean, days):
+    slow = "publish.before_commit:sleep:0.3"
+    asked = [world.asked_days([days[2]], fault=slow) for _ in range(2)]
+    ended = world.processes.at_once(*asked)
+    assert any(one.code == 0 for one in ended)
+    assert all(one.code == 0 or one.error == "EngineFailure" for one in ended), ended
+    world.run_days([days[3]]).well()
     world.must_be(clean)

@@ -1,16 +1,21 @@
-"""A full disk, a commit that never came, two writers at once, an online store that is away, slow or emptied."""
+"""A full disk, a commit that never came, a backfill beside a run, an online store that is away, slow or emptied."""
 
 import random
 import shutil
+import socket
 import sqlite3
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, SEQUENCE_FEATURES
 from pipeline.stores.tables import Lake
+
+pytestmark = [pytest.mark.faults_long, pytest.mark.timeout(900)]
 
 
 @pytest.mark.fault("kill -9 between the data files and the commit")
@@ -48,7 +53,6 @@ def test_a_limit_on_files_leaves_the_old_day(world, clean, days, collector):
 
 
 @pytest.mark.fault("disk full at the write of a partition")
-@pytest.mark.faults_long
 def test_a_full_disk_leaves_the_old_day(world, clean, days, tmp_path):
     disk, lake = tmp_path / "disk", world.settings.place("lake")
     disk.mkdir()
@@ -73,19 +77,7 @@ def test_a_full_disk_leaves_the_old_day(world, clean, days, tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-@pytest.mark.fault("two runs of the same day at once")
-def test_two_runs_of_the_same_day_at_once_are_as_one(world, clean, days):
-    slow = "publish.before_commit:sleep:0.3"
-    asked = [world.asked_days([days[2]], fault=slow) for _ in range(2)]
-    ended = world.processes.at_once(*asked)
-    assert any(one.code == 0 for one in ended)
-    assert all(one.code == 0 or one.error == "EngineFailure" for one in ended), ended
-    world.run_days([days[3]]).well()
-    world.must_be(clean)
-
-
 @pytest.mark.fault("a backfill while the daily run publishes; a reader sees no served time go back")
-@pytest.mark.faults_long
 def test_a_backfill_beside_the_daily_run_moves_nothing_back(world, clean, days, collector):
     from pipeline.stores.served_rows import served_rows
 
@@ -131,8 +123,43 @@ def test_a_push_to_a_store_that_is_away_is_worth_a_retry(world, clean, days):
     world.must_be(clean)
 
 
+@contextmanager
+def redis_at(port: int, folder: Path):
+    """A Redis server that keeps nothing when it ends."""
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as server:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.mark.fault("online store down: Redis is killed, comes back empty and is filled again")
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+def test_a_redis_that_was_killed_fails_the_push_and_is_filled_again(world, clean, days, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    world.given = {"online": {"type": "redis", "url": f"127.0.0.1:{port}"}}
+    with redis_at(port, tmp_path):
+        world.run("apply_definitions").well()
+        world.run("rebuild_online", days[1]).well()
+    ended = world.run_days([days[2]])
+    assert (ended.code, ended.error) == (1, "EngineFailure"), ended.says
+    answer = world.run("look_up", "u1", "support_profile_v1", world.clock)
+    assert (answer.code, answer.error) == (1, "EngineFailure"), answer.says
+    with redis_at(port, tmp_path):
+        world.run("rebuild_online", days[2]).well()
+        world.run_days(days[2:]).well()
+        world.must_be(clean)
+
+
 @pytest.mark.fault("online store slow at the push")
-@pytest.mark.faults_long
 def test_a_push_waits_for_a_store_that_is_busy(world, clean, days):
     world.run("publish_events", days[2]).well()
     world.run("build_features", days[2]).well()
@@ -144,6 +171,17 @@ def test_a_push_waits_for_a_store_that_is_busy(world, clean, days):
     busy.close()
     world.processes.end()[0].well()
     world.run_days([days[3]]).well()
+    world.must_be(clean)
+
+
+@pytest.mark.fault("concurrent feast apply")
+def test_of_processes_that_apply_at_once_one_writes(clean_world, clean, days):
+    world = clean_world
+    registry = world.settings.place("feast/registry.db")
+    assert registry.is_file()
+    registry.unlink()
+    ended = world.processes.at_once(*[world.asked("apply_definitions") for _ in range(4)])
+    assert sorted(one.well() for one in ended) == [False, False, False, True]
     world.must_be(clean)
 
 
@@ -160,7 +198,7 @@ def test_an_emptied_store_is_filled_again(clean_world, clean, days):
     "fault",
     [
         "erase.after_place:kill:1",
-        *[pytest.param(f"erase.{p}:kill:{n}", marks=pytest.mark.faults_long) for p in ("before_place", "after_place")
+        *[pytest.param(f"erase.{p}:kill:{n}") for p in ("before_place", "after_place")
           for n in (3, 6, 9)],
     ],
 )

@@ -10,6 +10,8 @@ import pytest
 from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, QUARANTINED_EVENTS, SEQUENCE_FEATURES
 from pipeline.stores.tables import Lake
 
+pytestmark = [pytest.mark.faults_long, pytest.mark.timeout(900)]
+
 
 @pytest.mark.fault("truncated Parquet, delivered again whole")
 def test_a_truncated_file_stops_its_day_and_no_other(world, clean, days):
@@ -42,7 +44,6 @@ def test_the_order_and_the_repetition_of_rows_and_days_do_not_matter(new_world, 
 
 
 @pytest.mark.fault("late events, before and after their day ran")
-@pytest.mark.faults_long
 def test_a_late_file_ends_in_the_state_of_one_that_was_in_time(homes, clean, days, collector):
     late = [collector.event(days[1], 200 + number) for number in range(5)]
     in_time = homes.put_back("delivered")
@@ -96,7 +97,6 @@ def test_an_empty_day_stops_unless_it_is_said_to_be_empty(world, clean, days):
 
 
 @pytest.mark.fault("one user with a million events in a day")
-@pytest.mark.faults_long
 def test_one_user_with_a_million_events_is_bounded_capped_and_flagged(world, days, collector):
     day, number = days[2], 1_000_000
     moments = (pl.lit(day.start) + pl.duration(milliseconds=pl.col("n") * 80)).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")

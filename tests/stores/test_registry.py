@@ -161,12 +161,24 @@ def test_a_server_that_is_away_is_worth_a_retry_and_a_refusal_is_not(settings, r
     assert registry.register(MODEL, "key", folder, card()).number == version.number + 1
 
 
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, sprung: Path):
+        self.sprung = sprung
+
+    def __reduce__(self):
+        return Path.touch, (self.sprung,)
+
+
 @pytest.mark.fault("a pickle in place of weights")
-def test_a_pickle_that_was_slipped_in_later_is_not_loaded(registry, register):
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pkl"])
+def test_a_pickle_that_was_slipped_in_later_is_not_loaded(registry, register, tmp_path, name):
     version = register(0)
-    (registry.fetch(version) / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(UnsafeModel, match=r"model\.pkl"):
+    (registry.fetch(version) / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(UnsafeModel, match=name):
         registry.fetch(version)
+    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.fault("a weight file with one byte flipped")

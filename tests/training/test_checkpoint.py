@@ -1,5 +1,8 @@
 """Checkpoints: whole or not there."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 
@@ -44,6 +47,17 @@ def test_an_incomplete_checkpoint_is_passed_over(tmp_path, damage):
     else:
         for path in place.iterdir():
             path.write_bytes(b"")
+    assert load_newest(tmp_path, "f", CPU).epoch == 0
+
+
+@pytest.mark.fault("a pickle in place of a checkpoint's tensors")
+def test_a_pickle_is_passed_over_though_the_manifest_names_it(tmp_path):
+    save_checkpoint(tmp_path, checkpoint(0))
+    place = save_checkpoint(tmp_path, checkpoint(1))
+    torch.save({"a": torch.full((3,), 1.0)}, place / "weights.safetensors")
+    digests = json.loads((place / "manifest.json").read_text())
+    digests["weights.safetensors"] = hashlib.sha256((place / "weights.safetensors").read_bytes()).hexdigest()
+    (place / "manifest.json").write_text(json.dumps(digests))
     assert load_newest(tmp_path, "f", CPU).epoch == 0
 
 
