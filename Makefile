@@ -1,6 +1,6 @@
 # make run    the whole job on a sample log        make up / make down    keep the stack running / stop it
 # make test   all tests                            make lint              style and import rules
-# make test-faults   every fault to survive, printed as a table
+# make test-faults   every fault to survive, printed as a table      make test-faults-redis   those on Redis alone
 
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run up down test test-faults benchmarks lint setup packages clean
+.PHONY: run up down test test-faults test-faults-redis benchmarks lint setup packages clean
 
 run: $(STAMP)
 	$(BIN)/interest run
@@ -26,6 +26,9 @@ test: $(STAMP) packages
 
 test-faults: $(STAMP) packages
 	$(BIN)/pytest -m fault
+
+test-faults-redis: $(STAMP) packages
+	$(BIN)/pytest -m fault -k redis
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
