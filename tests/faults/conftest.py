@@ -169,14 +169,17 @@ class Homes:
     place: Path
     kept: Path
     processes: Processes
+    clocks: dict[str, datetime] = field(default_factory=dict)
 
-    def keep(self, name: str) -> None:
+    def keep(self, name: str, world: World) -> None:
         shutil.copytree(self.place, self.kept / name)
+        self.clocks[name] = world.clock
 
     def put_back(self, name: str) -> World:
+        """The home as it was kept, and its clock: nothing is known before what it holds."""
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.kept / name, self.place)
-        return World(Settings.load(home=self.place), self.processes)
+        return World(Settings.load(home=self.place), self.processes, self.clocks[name])
 
 
 @pytest.fixture(scope="session")
@@ -195,11 +198,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory, registry_database: Path, pro
     for day in DAYS:
         deliver(settings, day, rows_of(day))
     homes = Homes(settings.home, folder / "kept", processes)
-    homes.keep("delivered")
+    homes.keep("delivered", world)
     world.run_days(DAYS[:2]).well()
-    homes.keep("two days")
+    homes.keep("two days", world)
     world.run_days(DAYS[2:]).well()
-    homes.keep("clean")
+    homes.keep("clean", world)
     return homes
 
 
@@ -213,7 +216,7 @@ def model_homes(tmp_path_factory: pytest.TempPathFactory, planted_home: Path, pr
     world.run("prepare").well()
     world.run("rebuild_ledger").well()  # That log was written without its steps, so its days have no line yet.
     world.run("rebuild_online", FIRST).well()
-    homes.keep("planted")
+    homes.keep("planted", world)
     return homes
 
 
