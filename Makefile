@@ -1,5 +1,6 @@
 # make run    the whole job on a sample log        make up / make down    keep the stack running / stop it
 # make test   all tests                            make lint              style and import rules
+# make peers  RecTools, for `interest benchmark`   make benchmarks        time and memory, into docs/performance.md
 # make test-faults   every fault to survive, printed as a table      make test-faults-redis   those on Redis alone
 
 PYTHON ?= python3.11
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run up down test test-faults test-faults-redis benchmarks lint setup packages clean
+.PHONY: run up down peers test test-faults test-faults-redis benchmarks lint setup packages clean
 
 run: $(STAMP)
 	$(BIN)/interest run
@@ -37,6 +38,15 @@ lint: $(STAMP)
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/all.py
 
+# What `interest benchmark` compares with and what asks for other versions than ours.
+peers: .venv-peers/installed
+
+.venv-peers/installed: infra/peers.lock
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --no-deps -r infra/peers.lock
+	.venv-peers/bin/python -m pip install --quiet $$(grep '^torch==' infra/peers.lock)
+	touch $@
+
 setup: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
@@ -58,4 +68,4 @@ packages:
 	} || echo "redis-server, chromium or java is missing and cannot be installed here: the tests that need it skip"
 
 clean: down
-	rm -rf .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv-peers .pytest_cache .ruff_cache build dist *.egg-info

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.benchmark.peers import SASREC, SASRec, peers_python
 from pipeline.benchmark.questions import TIME, BenchmarkSplit
 from pipeline.errors import BadSetting
 from pipeline.evaluation.comparison import compare
@@ -38,10 +39,15 @@ BASELINES: dict[str, Callable[[int], list[Recommender]]] = {
         ImplicitALS(factors, 0.05, alpha, seed=seed) for factors in (48, 128) for alpha in (1.0, 10.0)
     ],
 }
-MODELS = (*OURS, *BASELINES)
-SEEDED = (*OURS, "implicit_als")
+MODELS = (*OURS, *BASELINES, SASREC)
+SEEDED = (*OURS, "implicit_als", SASREC)
 """The others give the same answer whatever the seed is."""
 TUNING_USERS = 2000
+
+
+def models_at_hand() -> tuple[str, ...]:
+    """All models, without those of other libraries where their environment is not there."""
+    return tuple(name for name in MODELS if name != SASREC or peers_python())
 
 
 @dataclass
@@ -138,6 +144,13 @@ class Contenders:
         return CollaborativeFilterConfig().max_seconds
 
     # ---- baselines
+
+    def _sasrec_rectools(self) -> Recommender:
+        split = self.split
+        peer = SASRec(self.budget_cpu_seconds, self.seed, self.include_seen, split.known)
+        peer.fit(split.fitted, split.catalogue, split.test_start)
+        self.facts[SASREC] = {"cpu_seconds": peer.facts["training_cpu_seconds"], **peer.facts}
+        return peer
 
     def _baseline(self, name: str) -> Recommender:
         candidates, split = BASELINES[name](self.seed), self.split
