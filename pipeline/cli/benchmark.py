@@ -38,6 +38,9 @@ def benchmark(
     forecasts: Annotated[
         bool, typer.Option("--forecasts", help="Also forecast the category mix, beside ETS, ARIMA and an LSTM.")
     ] = False,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Also train the interest model without some of its parts, each seed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Measure all models and the baselines on one split of any log. Needs no home and changes nothing but --out.
@@ -47,7 +50,7 @@ def benchmark(
     import shlex
     import sys
 
-    from pipeline.benchmark.contenders import MODELS
+    from pipeline.benchmark.contenders import models_at_hand
     from pipeline.benchmark.forecasts import ForecastPlan
     from pipeline.benchmark.log import read_log
     from pipeline.benchmark.provenance import digest_of
@@ -69,13 +72,14 @@ def benchmark(
         budget_cpu_seconds=budget_cpu_seconds,
         seeds=seeds,
         first_seed=first_seed,
-        models=tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())) or MODELS,
+        models=tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())) or models_at_hand(),
         include_seen=include_seen,
         encoder=settings.text.encoder,
         batch_size=settings.text.batch_size,
         max_tokens=settings.text.max_tokens,
         model_changes=_changes(change or []),
         forecasts=ForecastPlan(seed=first_seed) if forecasts else None,
+        ablation=ablation,
     )
     require_writable(out)
     log = read_log(events, items, load_mapping(mapping or preset), settings.logs.earliest_event, utc_now())
