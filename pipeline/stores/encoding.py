@@ -3,7 +3,8 @@ Feature rows as the bytes that Feast stores, a column at a time.
 
 Feast builds one protobuf message a value, which is most of the time of a push. The messages are plain enough to be
 laid out for a whole column: `Value` holds one field, a scalar or a list, and a list of numbers is packed. The bytes
-are those of `Value.SerializeToString()` and `serialize_entity_key`, so all of Feast reads them.
+are those of `serialize_entity_key` and of `Value.SerializeToString()`, but for lists of whole numbers, which may be
+padded (`_varints`); all of Feast reads them.
 (Wire format: protobuf.dev/programming-guides/encoding.)
 """
 
@@ -18,10 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from pipeline.stores import quick_feast  # noqa: F401  isort: skip
-
-from feast.protos.feast.types.Value_pb2 import Int64List
-
 from pipeline.stores.fence import Clock
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -35,6 +32,8 @@ SCALAR_FIELDS = {
 LIST_FIELDS = {pl.String: 12, pl.Int32: 13, pl.Int64: 14, pl.Float64: 15, pl.Float32: 16, pl.Boolean: 17,
                pl.Datetime: 18}
 """Fields of Feast's `Value` (feast/types/Value.proto), by the type of the column or of a list's elements."""
+
+WIDEST_OF_ONE_SIZE = 5
 
 
 class EncodedRow(NamedTuple):
@@ -89,14 +88,13 @@ def decode_numbers(messages: Sequence[bytes | None], inner: type[pl.DataType]) -
     """
     tag = len(_varint(LIST_FIELDS[inner] << 3 | BYTES))
     bodies = [message[_head_size(len(message), tag) :] if message else b"" for message in messages]
-    joined, ends = b"".join(bodies), np.cumsum([0, *map(len, bodies)])
+    joined, places = b"".join(bodies), np.cumsum([0, *map(len, bodies)])         # [rows + 1] where each body ends
     if inner in (pl.Float32, pl.Float64):
         kind = np.dtype("<f4" if inner == pl.Float32 else "<f8")
-        flat, counts = np.frombuffer(joined, dtype=kind).tolist(), ends // kind.itemsize
+        numbers, counts = np.frombuffer(joined, dtype=kind), places // kind.itemsize
     else:
-        flat = list(Int64List.FromString(_packed(joined)).val)
-        last_bytes = np.frombuffer(joined, dtype=np.uint8) < 0x80
-        counts = np.concatenate([[0], np.cumsum(last_bytes)])[ends]
+        numbers, counts = _numbers_of(joined, places)
+    flat = numbers.tolist()
     return [
         flat[start:end] if message else None
         for message, (start, end) in zip(messages, itertools.pairwise(counts.tolist()), strict=True)
@@ -180,18 +178,48 @@ def _varint(number: int) -> bytes:
 
 
 def _varints(numbers: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """All numbers one after the other, and the size of each: uint8 [n]. Negative ones take ten bytes."""
+    """All numbers one after the other, and the size of each: uint8 [n]. Negative ones take ten bytes.
+
+    Where the largest needs at most five bytes, all take as many as it does: protobuf reads zeros at the upper end of a
+    number as well, and numbers of one size are laid out, and read back, without looking for where each one ends.
+    """
     rest = numbers.astype(np.int64, copy=False).view(np.uint64)
     largest = int(rest.max(initial=0))
     widest = max(-(-largest.bit_length() // 7), 1)
     rest = rest.astype(np.uint32) if largest < 1 << 32 else rest                # half the memory to walk through
-    sizes = np.ones(len(rest), dtype=np.uint8)
     groups = np.empty((len(rest), widest), dtype=np.uint8)                      # [n, bytes] seven bits each
     for position in range(widest):
-        low = rest.astype(np.uint8) & 0x7F
-        rest = rest >> rest.dtype.type(7)
-        more = (rest > 0).view(np.uint8)
-        groups[:, position] = low | more << 7
-        sizes += more
+        groups[:, position] = (rest >> rest.dtype.type(7 * position)).astype(np.uint8) | 0x80
+    if widest <= WIDEST_OF_ONE_SIZE:
+        groups[:, -1] &= 0x7F
+        return groups.tobytes(), np.full(len(rest), widest, dtype=np.uint8)
+    sizes = np.ones(len(rest), dtype=np.uint8)
+    for position in range(1, widest):
+        sizes += rest >= 1 << 7 * position
+    groups[np.arange(len(rest)), sizes - 1] &= 0x7F
     kept = np.arange(widest) < np.arange(widest + 1)[:, None]                   # [size, bytes] bool
     return groups[kept[sizes]].tobytes(), sizes
+
+
+def _numbers_of(varints: bytes, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Back from `_varints`, or from Feast: the numbers [n], and how many of them end before each place in the bytes."""
+    raw = np.frombuffer(varints, dtype=np.uint8)
+    is_last = raw < 0x80
+    widest = int(np.argmax(is_last)) + 1 if len(raw) else 1
+    if np.count_nonzero(is_last) * widest == len(raw) and is_last[widest - 1 :: widest].all():
+        return _summed([raw[position::widest] & 0x7F for position in range(widest)]), places // widest
+    ends = np.flatnonzero(is_last) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    sizes = ends - starts
+    raw = np.concatenate([raw, np.zeros(10, dtype=np.uint8)])
+    groups = [(raw[starts + position] & 0x7F) * (sizes > position) for position in range(int(sizes.max()))]
+    return _summed(groups), np.searchsorted(ends, places, side="right")
+
+
+def _summed(groups: list[np.ndarray]) -> np.ndarray:
+    """Whole numbers from their groups of seven bits, the lowest first: each uint8 [n]."""
+    kind = np.uint32 if len(groups) < 5 else np.uint64                          # half the memory to walk through
+    numbers = groups[0].astype(kind)
+    for position, group in enumerate(groups[1:], start=1):
+        numbers |= group.astype(kind) << kind(7 * position)
+    return numbers if kind == np.uint32 else numbers.view(np.int64)

@@ -40,11 +40,8 @@ NUMBERS = {
 """Where a `Value` keeps what needs no translation, and lists that are decoded together."""
 
 
-class Stored(NamedTuple):
-    """A row as it lies in the store: event time in microseconds since 1970, and values by feature."""
-
-    event_time: int
-    values: dict[str, bytes]
+Stored = tuple[int | bytes | None, ...]
+"""A row as it lies in the store: event time in microseconds since 1970, then the values of the features asked for."""
 
 
 class Column(NamedTuple):
@@ -52,8 +49,8 @@ class Column(NamedTuple):
 
     name: str
     value_type: ValueType
-    values: list[bytes | None]
-    event_times: list[int | None]
+    values: Sequence[bytes | None]
+    event_times: Sequence[int | None]
 
 
 class LeanReads:
@@ -88,13 +85,12 @@ class LeanReads:
         stored = self.read_stored(config, wanted, list(dict.fromkeys(keys)))
         columns = []
         for (view, names), rows in zip(wanted, stored, strict=True):
-            found = [rows.get(key) for key in keys]
-            event_times = [row.event_time if row else None for row in found]
+            nothing = (None,) * (1 + len(names))
+            event_times, *values = zip(*[rows.get(key, nothing) for key in keys], strict=True)
             types = {field.name: field.dtype.to_value_type() for field in view.features}
             prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
-            for name in names:
-                values = [row.values.get(name) if row else None for row in found]
-                columns.append(Column(prefix + name, types[name], values, event_times))
+            for name, column in zip(names, values, strict=True):
+                columns.append(Column(prefix + name, types[name], column, event_times))
         return LeanResponse(join_key, ids, columns)
 
     async def get_online_features_async(self, *asked: Any, **named: Any) -> OnlineResponse:
@@ -154,7 +150,7 @@ def _ids_of_one_entity(entity_rows: Any, context: tuple) -> tuple[str, list[str]
     return (join_key, ids) if ids and all(type(value) is str for value in ids) else None
 
 
-def _decoded(values: list[bytes | None], value_type: ValueType) -> list[Any]:
+def _decoded(values: Sequence[bytes | None], value_type: ValueType) -> list[Any]:
     if field := PLAIN.get(value_type):
         return [getattr(Value.FromString(value), field) if value else None for value in values]
     if value_type == ValueType.STRING_LIST:

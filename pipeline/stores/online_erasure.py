@@ -89,7 +89,7 @@ def _forget_in_sqlite(path: Path, key: bytes) -> int:
             columns = {row[1] for row in connection.execute(f"PRAGMA table_info({quoted})")}
             if "entity_key" in columns:
                 deleted = connection.execute(f"DELETE FROM {quoted} WHERE entity_key = ?", (key,)).rowcount
-                views += deleted > 0 and table.endswith("_clocks")
+                views += deleted > 0 and table.endswith("_rows")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return views

@@ -42,7 +42,10 @@ class FencedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 
 
 class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
-    """Feast's table for each view, and a table of clocks beside it. WAL, so reading goes on while others write."""
+    """A table for each view, where Feast's store has a row for each value: a row for each entity, with its clock and
+    a column for each feature that holds what Feast would (`Value`). So a row is written and found in one step.
+    WAL, so reading goes on while others write.
+    """
 
     _local: threading.local | None = None
 
@@ -85,13 +88,12 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
     def _write_together(
         self, connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]
     ) -> Fenced:
-        table, clocks = _tables(config, view)
-        find = f"SELECT entity_key, event_us, known_us FROM {clocks} WHERE entity_key IN ({_marks(len(rows))})"
-        set_clock = f"INSERT OR REPLACE INTO {clocks} (entity_key, event_us, known_us) VALUES (?, ?, ?)"
+        table, features = _table(config, view), list(rows[0].values)
+        find = f"SELECT entity_key, event_us, known_us FROM {table} WHERE entity_key IN ({_marks(len(rows))})"
+        columns = ["event_us", "known_us", *map(_quoted, features)]
         write = (
-            f"INSERT INTO {table} (entity_key, feature_name, value, event_ts, created_ts) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (entity_key, feature_name) DO UPDATE SET "
-            "value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts"
+            f"INSERT INTO {table} (entity_key, {', '.join(columns)}) VALUES (?, {_marks(len(columns))}) "
+            f"ON CONFLICT (entity_key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)}"
         )
         # The write lock is held from before the comparison, so nobody writes between it and what follows from it.
         with _transaction(connection, "IMMEDIATE"):
@@ -103,14 +105,10 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
                     standing[row.key], accepted[row.key] = row.clock, row
                     passed += 1
             connection.executemany(
-                set_clock, [(row.key, row.clock.event_time, row.clock.known_at) for row in accepted.values()]
-            )
-            connection.executemany(
                 write,
                 [
-                    (key, name, value, clock.event_time // 1_000_000, clock.known_at // 1_000_000)
+                    (key, clock.event_time, clock.known_at, *map(values.__getitem__, features))
                     for key, values, clock in accepted.values()
-                    for name, value in values.items()
                 ],
             )
         return Fenced(passed, len(rows) - passed)
@@ -124,53 +122,35 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """Values and event time (to the microsecond) of each entity, from one snapshot."""
         keys = [entity_key(config, entity) for entity in entity_keys]
-        [found] = self.read_stored(config, [(table, requested_features or [])], keys)
+        names = requested_features or [feature.name for feature in table.features]
+        [found] = self.read_stored(config, [(table, names)], keys)
         messages = {
-            key: (time_of(row.event_time), {name: Value.FromString(value) for name, value in row.values.items()})
-            for key, row in found.items()
+            key: (time_of(event_time), {
+                name: Value.FromString(value) for name, value in zip(names, values, strict=True) if value is not None
+            })
+            for key, (event_time, *values) in found.items()
         }
         return [messages.get(key, (None, None)) for key in keys]
 
     def read_stored(
         self, config: RepoConfig, wanted: Sequence[tuple[FeatureView, Sequence[str]]], keys: Sequence[bytes]
     ) -> list[dict[bytes, Stored]]:
-        """See LeanReads; from one snapshot. Without names all features of a view are read."""
+        """See LeanReads; from one snapshot."""
         with answering(sqlite3.Error):
             connection = self._get_conn(config)
             with _transaction(connection, "DEFERRED"):
-                return [self._read(connection, _tables(config, view), names, keys) for view, names in wanted]
-
-    def _read(
-        self, connection: sqlite3.Connection, tables: tuple[str, str], names: Sequence[str], keys: Sequence[bytes]
-    ) -> dict[bytes, Stored]:
-        values, clocks = tables
-        chosen = f"AND feature_name IN ({_marks(len(names))}) " if names else ""
-        found: dict[bytes, Stored] = {}
-        for start in range(0, len(keys), KEYS_A_QUERY):
-            part = keys[start : start + KEYS_A_QUERY]
-            rows = connection.execute(
-                f"SELECT entity_key, event_us, feature_name, value FROM {clocks} JOIN {values} USING (entity_key) "
-                f"WHERE entity_key IN ({_marks(len(part))}) {chosen}",
-                [*part, *names],
-            )
-            for key, event_time, name, value in rows:
-                if key not in found:
-                    found[key] = Stored(event_time, {})
-                found[key].values[name] = value
-        return found
+                return [_read(connection, _table(config, view), names, keys) for view, names in wanted]
 
     def newest(self, config: RepoConfig, view: FeatureView) -> datetime | None:
         """The newest event time that is served of a view; None where nothing is."""
-        _, clocks = _tables(config, view)
         with answering(sqlite3.Error):
-            newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {clocks}").fetchone()[0]
+            newest = self._get_conn(config).execute(f"SELECT max(event_us) FROM {_table(config, view)}").fetchone()[0]
         return time_of(newest) if newest is not None else None
 
     def keys(self, config: RepoConfig, view: FeatureView) -> Iterator[EntityKey]:
         """Every entity that has a row in a view."""
-        _, clocks = _tables(config, view)
         with answering(sqlite3.Error):
-            for (key,) in self._get_conn(config).execute(f"SELECT entity_key FROM {clocks}"):
+            for (key,) in self._get_conn(config).execute(f"SELECT entity_key FROM {_table(config, view)}"):
                 yield deserialize_entity_key(key, config.entity_key_serialization_version)
 
     def update(
@@ -185,18 +165,13 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
         path = Path(self._get_db_path(config))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
         connection = self._get_conn(config)
         for view in tables_to_keep:
-            clocks = _tables(config, view)[1]
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {clocks} "
-                "(entity_key BLOB PRIMARY KEY, event_us INTEGER NOT NULL, known_us INTEGER NOT NULL) WITHOUT ROWID"
-            )
-            # A look-up asks for the newest row of a view, which must not become slower with every user.
-            connection.execute(f'CREATE INDEX IF NOT EXISTS {clocks[:-1]}_newest" ON {clocks} (event_us)')
+            _make_table(connection, _table(config, view), [feature.name for feature in view.features])
+            for ending in ("", "_clocks"):                                  # where a store of an older layout has rows
+                connection.execute(f"DROP TABLE IF EXISTS {_table(config, view, ending)}")
         for view in tables_to_delete:
-            connection.execute(f"DROP TABLE IF EXISTS {_tables(config, view)[1]}")
+            connection.execute(f"DROP TABLE IF EXISTS {_table(config, view)}")
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         if Path(self._get_db_path(config)).exists():
@@ -206,10 +181,40 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
             Path(self._get_db_path(config) + ending).unlink(missing_ok=True)
 
 
-def _tables(config: RepoConfig, view: FeatureView) -> tuple[str, str]:
-    """The quoted names of a view's values and clocks."""
+def _table(config: RepoConfig, view: FeatureView, ending: str = "_rows") -> str:
+    """The quoted name of a view's table."""
     name = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
-    return tuple('"' + whole.replace('"', '""') + '"' for whole in (name, f"{name}_clocks"))
+    return _quoted(name + ending)
+
+
+def _make_table(connection: sqlite3.Connection, table: str, features: Sequence[str]) -> None:
+    """Make it, or add the columns that it lacks."""
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {table} "
+        "(entity_key BLOB PRIMARY KEY, event_us INTEGER NOT NULL, known_us INTEGER NOT NULL)"
+    )
+    # A look-up asks for the newest row of a view, which must not become slower with every user.
+    connection.execute(f'CREATE INDEX IF NOT EXISTS {table[:-1]}_newest" ON {table} (event_us)')
+    standing = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+    for name in features:
+        if name not in standing:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {_quoted(name)} BLOB")
+
+
+def _read(
+    connection: sqlite3.Connection, table: str, names: Sequence[str], keys: Sequence[bytes]
+) -> dict[bytes, Stored]:
+    found: dict[bytes, Stored] = {}
+    columns = ", ".join(["entity_key", "event_us", *map(_quoted, names)])
+    for start in range(0, len(keys), KEYS_A_QUERY):
+        part = keys[start : start + KEYS_A_QUERY]
+        query = f"SELECT {columns} FROM {table} WHERE entity_key IN ({_marks(len(part))})"
+        found |= {key: row for key, *row in connection.execute(query, part)}
+    return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _marks(count: int) -> str:

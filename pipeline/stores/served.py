@@ -41,7 +41,7 @@ def _of_sqlite(settings: Settings, views: Sequence[str]) -> list[ServedView]:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10.0)
         try:
-            return [_of_clocks(connection, view) for view in views]
+            return [_of_table(connection, view) for view in views]
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -50,8 +50,8 @@ def _of_sqlite(settings: Settings, views: Sequence[str]) -> list[ServedView]:
         ) from error
 
 
-def _of_clocks(connection: sqlite3.Connection, view: str) -> ServedView:
-    name = f"{PROJECT}_{view}_clocks"
+def _of_table(connection: sqlite3.Connection, view: str) -> ServedView:
+    name = f"{PROJECT}_{view}_rows"
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
         return ServedView(view, None, None)
     newest, entities = connection.execute(f'SELECT max(event_us), count(*) FROM "{name}"').fetchone()

@@ -91,8 +91,8 @@ def test_what_is_served_is_read_from_the_clocks_of_the_fence(settings):
 
     settings.online_path.parent.mkdir(parents=True)
     with sqlite3.connect(settings.online_path) as connection:
-        connection.execute('CREATE TABLE "interest_recommendations_clocks" (entity_key BLOB, event_us INTEGER)')
-        connection.executemany('INSERT INTO "interest_recommendations_clocks" VALUES (?, ?)', [(b"a", 1), (b"b", 2)])
+        connection.execute('CREATE TABLE "interest_recommendations_rows" (entity_key BLOB, event_us INTEGER)')
+        connection.executemany('INSERT INTO "interest_recommendations_rows" VALUES (?, ?)', [(b"a", 1), (b"b", 2)])
     connection.close()
 
     assert served_views(settings, ["recommendations", "item_text"]) == [
