@@ -218,6 +218,12 @@ def trained(trained_home: Path, tmp_path: Path) -> Settings:
     return _moved(trained_home, tmp_path / "home")
 
 
+@pytest.fixture
+def moved():
+    """Copies a home with models to another place: `moved(home, place)`, which returns the copy's settings."""
+    return _moved
+
+
 def _moved(source: Path, target: Path) -> Settings:
     """A copy of a home; MLflow's database holds absolute places, which are moved too."""
     shutil.copytree(source, target, dirs_exist_ok=True)

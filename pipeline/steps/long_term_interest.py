@@ -8,6 +8,7 @@ longer be compared with anything.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import polars as pl
@@ -33,6 +34,7 @@ from pipeline.steps.serving_days import (
     write_day,
 )
 from pipeline.steps.spaces import mapped_rows
+from pipeline.steps.unpushed import first_day_of_the_present, push_unpushed
 from pipeline.stores.feature_store import push_online
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.locks import alone
@@ -82,15 +84,26 @@ def embed_users(
         later = sorted({other for days in behind for other in days})
         for other in later:
             embedding.embed(other)
+        embedding.push_since(day, {day, *later})
     return embedded.model_copy(update={"later_days": [other.key for other in later]})
 
 
-def restate_interest(settings: Settings, known_at: datetime) -> list[EmbeddedUsers]:
-    """Embed again every day that was written, or skipped, before the version that serves it was promoted."""
+def restate_interest(
+    settings: Settings, known_at: datetime, pushed: Collection[Day] = ()
+) -> list[EmbeddedUsers]:
+    """Embed again every day that was written, or skipped, before the version that serves it was promoted.
+
+    Args:
+        pushed: days that the caller has just pushed.
+    """
     with alone(settings, LONG_TERM_INTEREST.name):
         embedding = _Embedding(settings, known_at)
         days = days_of_another_version(embedding.ledger, LONG_TERM_INTEREST, embedding.timeline)
-        return [embedding.embed(day) for day in sorted({*days, *embedding.days_to_reencode()})]
+        days = sorted({*days, *embedding.days_to_reencode()})
+        embedded = [embedding.embed(day) for day in days]
+        present = first_day_of_the_present(embedding.lake, LONG_TERM_INTEREST, embedding.timeline)
+        embedding.push_since(present, {*days, *pushed})
+    return embedded
 
 
 def draft_interest(
@@ -147,6 +160,11 @@ class _Embedding:
             return LONG_TERM_INTEREST.empty()
         everyone = is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
         return self.encode(sequences_to_serve(self.lake, day, everyone, sequences), version, day)
+
+    def push_since(self, day: Day | None, pushed: Collection[Day]) -> None:
+        """Push the days from `day` on that this run has not pushed; a dead one may have left them so."""
+        for table in (LONG_TERM_INTEREST, LONG_TERM_INTEREST_MAPPED) if self.push else ():
+            push_unpushed(self.settings, self.lake, table, day, pushed)
 
     def map(self, day: Day, standing: pl.DataFrame, version: Version) -> int:
         """Write and push the day's vectors in the space before, while somebody reads it."""

@@ -90,9 +90,9 @@ def rebuild_online(as_of: Day, settings: Settings, only: Collection[str] = ()) -
 
 
 def newest_rows(
-    lake: Lake, table: Table, key: str, as_of: Day, rows_at_once: int = ROWS_AT_ONCE
+    lake: Lake, table: Table, key: str, as_of: Day, rows_at_once: int = ROWS_AT_ONCE, since: Day | None = None
 ) -> Iterator[pl.DataFrame]:
-    """The newest row of every entity up to `as_of`, in parts, each entity in one part.
+    """The newest row of every entity up to `as_of`, from `since` on where given, in parts, each entity in one part.
 
     From the newest day back: who is active gets a row first, and days on which nobody is new are read for their ids
     only. A table without days is a catalogue, and comes whole.
@@ -101,7 +101,8 @@ def newest_rows(
         yield lake.scan(table).filter(pl.col("event_timestamp") <= as_of.as_of).collect()
         return
     done: set[str] = set()
-    for first, last in _spans(lake.rows_by_day(table), as_of, rows_at_once):
+    sizes = {day: size for day, size in lake.rows_by_day(table).items() if since is None or day >= since}
+    for first, last in _spans(sizes, as_of, rows_at_once):
         rows = lake.scan(table, first, last)
         newest = rows.group_by(key).agg(pl.col("event_timestamp").max()).collect()
         fresh = newest.filter(pl.Series([entity not in done for entity in newest[key]], dtype=pl.Boolean))

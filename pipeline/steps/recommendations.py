@@ -7,6 +7,7 @@ The vectors come from the interest version that the release's filter was tuned w
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import polars as pl
@@ -29,6 +30,7 @@ from pipeline.steps.serving_days import (
     skip_day,
     write_day,
 )
+from pipeline.steps.unpushed import first_day_of_the_present, push_unpushed
 from pipeline.stores.feature_store import push_online
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.locks import alone
@@ -71,15 +73,24 @@ def recommend_items(day: Day, settings: Settings, known_at: datetime, push: bool
         later = days_behind_their_sequences(ranking.lake, ranking.ledger, RECOMMENDATIONS, day)
         for other in later:
             ranking.recommend(other)
+        ranking.push_since(day, {day, *later})
     return recommended.model_copy(update={"later_days": [other.key for other in later]})
 
 
-def restate_recommendations(settings: Settings, known_at: datetime) -> list[RecommendedItems]:
-    """Rank again every day that was written, or skipped, before the release that serves it was promoted."""
+def restate_recommendations(
+    settings: Settings, known_at: datetime, pushed: Collection[Day] = ()
+) -> list[RecommendedItems]:
+    """Rank again every day that was written, or skipped, before the release that serves it was promoted.
+
+    Args:
+        pushed: days that the caller has just pushed.
+    """
     with alone(settings, RECOMMENDATIONS.name):
         ranking = _Ranking(settings, known_at)
         days = days_of_another_version(ranking.ledger, RECOMMENDATIONS, ranking.timeline)
-        return [ranking.recommend(day) for day in days]
+        recommended = [ranking.recommend(day) for day in days]
+        ranking.push_since(first_day_of_the_present(ranking.lake, RECOMMENDATIONS, ranking.timeline), {*days, *pushed})
+    return recommended
 
 
 def draft_recommendations(
@@ -133,6 +144,11 @@ class _Ranking:
         )
         log.info("items recommended", partition=day.key, **recommended.model_dump(exclude={"day", "later_days"}))
         return recommended
+
+    def push_since(self, day: Day | None, pushed: Collection[Day]) -> None:
+        """Push the days from `day` on that this run has not pushed; a dead one may have left them so."""
+        if self.push:
+            push_unpushed(self.settings, self.lake, RECOMMENDATIONS, day, pushed)
 
     def draft(self, day: Day, sequences: pl.DataFrame | None) -> pl.DataFrame:
         version, is_new = self.timeline.serving(day)

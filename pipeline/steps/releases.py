@@ -9,6 +9,7 @@ corrects that day for everybody, offline as a newer version of each row and onli
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from time import perf_counter
 
@@ -66,10 +67,15 @@ class RolledBack(BaseModel):
     seconds: float = 0.0
 
 
-def restate_release(settings: Settings, known_at: datetime) -> RestatedRelease:
-    """Write again every day of vectors and recommendations that another release serves now. Twice is as once."""
+def restate_release(settings: Settings, known_at: datetime, pushed: Collection[Day] = ()) -> RestatedRelease:
+    """Write again every day of vectors and recommendations that another release serves now. Twice is as once.
+
+    Args:
+        pushed: days that the caller has just pushed.
+    """
     return RestatedRelease(
-        interest=restate_interest(settings, known_at), recommendations=restate_recommendations(settings, known_at)
+        interest=restate_interest(settings, known_at, pushed),
+        recommendations=restate_recommendations(settings, known_at, pushed),
     )
 
 
@@ -93,12 +99,11 @@ def roll_back(
     with alone(settings, LOCK):
         registry = Registry(settings)
         moved = _move(registry, to, reason, decided_by, settings, known_at)
-    vectors, lists = [], []
+    vectors, lists, day = [], [], Day.of(moved.since)
     if _written_days(settings):
-        day = Day.of(moved.since)
         vectors.append(embed_users(day, settings, known_at, everyone=True))
         lists.append(recommend_items(day, settings, known_at))
-    restated = restate_release(settings, known_at)
+    restated = restate_release(settings, known_at, {day} if vectors else ())
     moved = moved.model_copy(
         update={
             "vectors": sum(done.pushed for done in [*vectors, *restated.interest]),

@@ -3,12 +3,14 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from pipeline.contracts import LONG_TERM_INTEREST, RECOMMENDATIONS
-from pipeline.errors import NotFound, UnsafeModel, UserMistake
+from pipeline.contracts import LONG_TERM_INTEREST, RECOMMENDATIONS, SEQUENCE_FEATURES
+from pipeline.errors import EngineFailure, NotFound, UnsafeModel, UserMistake
+from pipeline.faults import arm
 from pipeline.partitions import Day
 from pipeline.steps.interest_evolution import gate_interest_model
 from pipeline.steps.ledger_rebuild import rebuild_ledger
 from pipeline.steps.long_term_interest import embed_users
+from pipeline.steps.online_parity import compare_online
 from pipeline.steps.recommendations import recommend_items
 from pipeline.steps.releases import INTEREST, RELEASE, restate_release, roll_back
 from pipeline.stores.feature_store import open_feature_store
@@ -46,6 +48,18 @@ def online_spaces(settings) -> set[str]:
         [f"{table.name}:space_id" for table in TABLES], users, full_feature_names=True
     )
     return {space for name, values in found.to_dict().items() if name != "user_id" for space in values}
+
+
+def served_otherwise(settings, day: Day) -> list[str]:
+    """Users whose served vector is not the one of the table."""
+    views = {view.view: view for view in compare_online(day, settings)}
+    return list(views[LONG_TERM_INTEREST.name].differing)
+
+
+@pytest.fixture(autouse=True)
+def disarmed():
+    yield
+    arm("")
 
 
 def spaces(settings) -> list[str]:
@@ -178,3 +192,38 @@ def test_vectors_wait_for_the_release_that_can_read_them(two_releases, days, kno
     assert [(done.day, done.model_version) for done in restated.interest] == [(days[1].key, 2)]
     rows = Lake.of(two_releases).read(LONG_TERM_INTEREST, days[1])
     assert rows.filter(pl.col("model_version") == 1).height > 0, "what was known before is kept"
+
+
+@pytest.mark.parametrize("push", [1, 2])
+def test_a_promotion_that_died_before_a_push_is_served_by_the_next_try(two_releases, days, known_at, push):
+    registry = Registry(two_releases)
+    registry._client.set_model_version_tag(RELEASE, "2", "status", "candidate")
+    embed_users(days[1], two_releases, known_at)
+    recommend_items(days[1], two_releases, known_at)
+    _, second = spaces(two_releases)
+    assert second not in online_spaces(two_releases)
+    registry.promote(registry.version(RELEASE, 2), WHY, "somebody", known_at)
+    arm(f"push.before_batch:raise:{push}")
+    with pytest.raises(EngineFailure, match="fault"):
+        restate_release(two_releases, known_at + timedelta(hours=1))
+    arm("")
+
+    restate_release(two_releases, known_at + timedelta(hours=2))
+
+    assert online_spaces(two_releases) == {second}
+
+
+def test_a_late_correction_that_died_before_its_push_is_served_by_the_next_try(served, days, known_at):
+    lake, later = Lake.of(served), known_at + timedelta(hours=1)
+    rows = lake.current(SEQUENCE_FEATURES, days[2], days[2]).collect()
+    created = pl.lit(later).cast(rows.schema["created"]).alias("created")
+    lake.replace(SEQUENCE_FEATURES, days[2], rows.with_columns(pl.col("item_ids").list.reverse(), created))
+    arm("push.before_batch:raise:2")
+    with pytest.raises(EngineFailure, match="fault"):
+        embed_users(days[1], served, later + timedelta(hours=1))
+    arm("")
+    assert served_otherwise(served, days[2])
+
+    embed_users(days[1], served, later + timedelta(hours=2))
+
+    assert served_otherwise(served, days[2]) == []
