@@ -17,9 +17,10 @@ def history(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all versions as one JSON object.")] = False,
 ) -> None:
-    """Show what was known of a user and when: every version of the user's feature rows, corrected ones too.
+    """Show what was known of a user and when: every version of the user's feature rows, also corrected and withdrawn.
 
-    A row is true as of its event time, and was known from `created` on, until the next version of it was written.
+    A row is true as of its event time, and was known from `created` on, until the next version of it was written or
+    until it was withdrawn: a restatement left the user without it.
     Exit code 2 when there is no row of the user (the JSON object is printed all the same, with "status":
     "not_found") or no such view.
 
@@ -36,8 +37,9 @@ def history(
         if row.view != seen:
             console.print(f"[bold]{row.view}[/bold]")
             seen = row.view
-        corrected = "" if row.is_current else "  (corrected later)"
-        console.print(f"  {_moment(row.event_timestamp)}, known from {_moment(row.created)}{corrected}")
+        until = f"  (withdrawn {_moment(row.withdrawn)})" if row.withdrawn else "  (corrected later)"
+        known = f"{_moment(row.event_timestamp)}, known from {_moment(row.created)}"
+        console.print(f"  {known}{'' if row.is_current else until}")
         facts = [f"{name} {_shown(value)}" for name, value in row.values.items()]
         if row.model_version is not None:
             facts.append(

@@ -12,6 +12,7 @@ from pipeline.contracts.other_spaces import LONG_TERM_INTEREST_MAPPED, LONG_TERM
 from pipeline.contracts.recommendations import RECOMMENDATIONS
 from pipeline.contracts.sequence_features import SEQUENCE_FEATURES
 from pipeline.contracts.table import PARTITION_COLUMN, UTC_TIME, Column, Table, duration_of
+from pipeline.contracts.withdrawn_rows import WITHDRAWN_AT, withdrawn_rows_of
 
 TABLES = (
     BEHAVIOR_EVENTS,
@@ -30,6 +31,8 @@ TABLES = (
     LOOKUP_LOG,
     LOOKUP_PARITY,
 )
+STORED_TABLES = (*TABLES, *(withdrawn_rows_of(table) for table in TABLES if table.keeps_versions))
+"""With the rows that were withdrawn from them: for whoever keeps, re-keys or erases what is stored."""
 
 __all__ = [
     "BEHAVIOR_EVENTS",
@@ -49,12 +52,15 @@ __all__ = [
     "QUARANTINED_EVENTS",
     "RECOMMENDATIONS",
     "SEQUENCE_FEATURES",
+    "STORED_TABLES",
     "TABLES",
     "UNCATEGORISED",
     "UNKNOWN_TITLE",
     "UTC_TIME",
     "WINDOW_DAYS",
+    "WITHDRAWN_AT",
     "Column",
     "Table",
     "duration_of",
+    "withdrawn_rows_of",
 ]

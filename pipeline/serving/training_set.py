@@ -2,8 +2,8 @@
 Training sets: features of a service as they were at the time of each row, and a record that can be repeated.
 
 A row of time t is joined with the newest feature row whose event time is not after t. With `as_served` it must also
-have been written by then: a correction that came later is not seen. Every row that was asked for comes back once, in
-its place, with its own columns; what nobody knew is null.
+have been written by then, and not withdrawn: a correction that came later is not seen. Every row that was asked for
+comes back once, in its place, with its own columns; what nobody knew is null.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 from feast import FeatureService, FeatureStore
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import TABLES, UTC_TIME
+from pipeline.contracts import TABLES, UTC_TIME, withdrawn_rows_of
 from pipeline.contracts.content import content_hash
 from pipeline.errors import EngineFailure, NotFound, UnreadableFile, UserMistake
 from pipeline.serving.lookup import USER, service_named
@@ -87,7 +87,7 @@ def training_set(
     Args:
         entity_df: columns `user_id` and `event_timestamp` (a time without a zone is UTC), and any of your own, such as
             a label. A pandas frame does, too.
-        as_served: also leave out what was written after the row's time.
+        as_served: also leave out what was written after the row's time, and see what was withdrawn after it.
         allow_reencoded: accept vectors of a model that was trained on data from after the row's time.
         versions: Delta versions to read, from a manifest; the newest where None.
         known_at: when the set was made, for the record.
@@ -103,7 +103,9 @@ def training_set(
     lake = Lake.of(settings)
     tables = {table.name: table for table in TABLES}
     used = {projection.name: tables[projection.name] for projection in found.feature_view_projections}
-    pinned = dict(versions) if versions is not None else {name: lake.version(table) for name, table in used.items()}
+    beside = [withdrawn_rows_of(table) for table in used.values() if as_served and table.keeps_versions]
+    read = [*used.values(), *beside]
+    pinned = dict(versions) if versions is not None else {table.name: lake.version(table) for table in read}
     # Joined by the ids at rest; what comes back stands beside the ids that were asked for.
     keys = wanted.select(users.stored(wanted[USER]).alias(USER), MOMENT)
     joined = _joined(store, found, keys, as_served, pinned)

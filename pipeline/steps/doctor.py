@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.contracts import PARTITION_COLUMN, TABLES
+from pipeline.contracts import PARTITION_COLUMN, STORED_TABLES, TABLES
 from pipeline.errors import EngineFailure, InterestError
 from pipeline.settings import Settings
 from pipeline.steps.findings import Diagnosis, Finding, error, fine, warning
@@ -53,7 +53,7 @@ def check_home(settings: Settings, known_at: datetime, repair: bool = False, str
 
 def _tables(settings: Settings, _known_at: datetime) -> Iterator[Finding]:
     lake = Lake.of(settings)
-    for table in TABLES:
+    for table in STORED_TABLES:
         if not lake.exists(table):
             continue
         try:

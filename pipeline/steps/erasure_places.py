@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, TABLES, Table
+from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, STORED_TABLES, TABLES, Table
 from pipeline.errors import ContractViolation, UnreadableFile
 from pipeline.events.contract_checks import require_columns
 from pipeline.events.mapping import FileShape
@@ -72,7 +72,8 @@ def places_of(
     lake, tombstones = Lake.of(settings), Tombstones.of(settings)
     landing = _Landed(settings)
     places = [PlaceOf("landing files", landing.count, landing.remove, landing.left)]
-    for table in (table for table in TABLES if names_users(table)):
+    stored = [table for table in STORED_TABLES if table in TABLES or lake.exists(table)]
+    for table in (table for table in stored if names_users(table)):
         places += _of_table(table, lake, landing, settings, known_at)
     places += [_online(user_id, settings), _catalogue(settings, tombstones)]
     if is_text:

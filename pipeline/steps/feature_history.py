@@ -9,7 +9,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import MAX_ID_LENGTH, TABLES, Table
+from pipeline.contracts import MAX_ID_LENGTH, TABLES, UTC_TIME, WITHDRAWN_AT, Table, withdrawn_rows_of
 from pipeline.errors import NotFound, UserMistake
 from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
@@ -24,7 +24,7 @@ SHOWN = 3
 
 
 class KnownRow(BaseModel):
-    """One version of one row. Between `created` and the `created` of the next version, this is what was known."""
+    """One version of one row: what was known from `created` until the next version, or until it was withdrawn."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,9 @@ class KnownRow(BaseModel):
     event_timestamp: datetime
     created: datetime
     is_current: bool
-    """No later version corrects it."""
+    """It stands: no later version corrects it, and it was not withdrawn."""
+    withdrawn: datetime | None = None
+    """When a restatement took the row out of the table, with all its versions."""
     model_version: int | None = None
     model_cutoff: datetime | None = None
     space_id: str | None = None
@@ -68,13 +70,19 @@ def feature_history(user_id: str, settings: Settings, view: str | None = None) -
 
 
 def _versions(lake: Lake, table: Table, stored_id: str) -> Iterator[KnownRow]:
-    found = lake.scan(table).filter(pl.col(USER) == stored_id).collect().sort("event_timestamp", "created")
+    standing, beside = (
+        lake.scan(held).filter(pl.col(USER) == stored_id).collect() for held in (table, withdrawn_rows_of(table))
+    )
     newest = pl.col("created") == pl.col("created").max().over("event_timestamp")
-    for row in found.with_columns(newest.alias("is_current")).iter_rows(named=True):
-        aside = (USER, "event_timestamp", "created", "is_current", *BY_MODEL)
+    stands = standing.with_columns(newest.alias("is_current"), pl.lit(None, UTC_TIME).alias(WITHDRAWN_AT))
+    # What is in both still stands: the write that was to withdraw it died.
+    gone = beside.join(standing, on=["event_timestamp", "created"], how="anti").with_columns(is_current=pl.lit(False))
+    found = pl.concat([stands, gone.select(stands.columns)]).sort("event_timestamp", "created")
+    for row in found.iter_rows(named=True):
+        aside = (USER, "event_timestamp", "created", "is_current", WITHDRAWN_AT, *BY_MODEL)
         yield KnownRow(
             view=table.name,
-            **{name: row[name] for name in ("event_timestamp", "created", "is_current")},
+            **{name: row[name] for name in ("event_timestamp", "created", "is_current", WITHDRAWN_AT)},
             **{name: row[name] for name in BY_MODEL if name in row},
             values={name: _summary(value) for name, value in row.items() if name not in aside},
         )

@@ -12,7 +12,7 @@ from datetime import timedelta
 from deltalake.exceptions import CommitFailedError
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import TABLES
+from pipeline.contracts import STORED_TABLES
 from pipeline.errors import EngineFailure
 from pipeline.observability import get_logger
 from pipeline.settings import Settings
@@ -53,7 +53,7 @@ def maintain_lake(settings: Settings) -> Maintained:
     """
     lake, kept = Lake.of(settings), timedelta(days=settings.stores.keep_versions_days)
     done = []
-    for table in TABLES:
+    for table in STORED_TABLES:
         if not lake.exists(table):
             continue
         delta = lake.open(table)

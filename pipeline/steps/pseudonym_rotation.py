@@ -12,7 +12,7 @@ from datetime import datetime
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import PARTITION_COLUMN, TABLES, Table
+from pipeline.contracts import PARTITION_COLUMN, STORED_TABLES, Table
 from pipeline.errors import BadSetting, ContractViolation, UnreadableFile
 from pipeline.events.contract_checks import as_landed, require_columns
 from pipeline.events.mapping import FileShape
@@ -59,9 +59,9 @@ def rotate_pseudonyms(settings: Settings, known_at: datetime, new_key: bool) -> 
             add_pseudonym_key(settings)
         users, lake = UserIds.of(settings), Lake.of(settings)
         files = _landing(users, settings)
-        rows = {table.name: _table(lake, table, users) for table in TABLES if names_users(table)}
+        rows = {table.name: _table(lake, table, users) for table in STORED_TABLES if names_users(table)}
         served = _online(users, settings, known_at)
-        for table in (table for table in TABLES if rows.get(table.name)):
+        for table in (table for table in STORED_TABLES if rows.get(table.name)):
             forget_versions(lake, table, Tombstones.of(settings), known_at)
     rotated = Rotated(files=files, rows=rows, served=served)
     log.info("pseudonyms rotated", **rotated.model_dump())

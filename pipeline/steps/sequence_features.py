@@ -202,7 +202,7 @@ def _restate(
     touched = later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else []
     lines = lines_of(settings, ledger, table, days, touched, rows, events, known_at)
     note = {"run": run_key_of(table.name, first.start), **note_of(lines)}
-    committed = lake.replace_range(table, first, end, rows, note)
+    committed = lake.replace_range(table, first, end, rows, note, known_at)
     return _Restated(
         committed=committed,
         lines=tuple(lines),

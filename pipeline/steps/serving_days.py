@@ -132,7 +132,7 @@ def record_day(
         written_at=known_at,
     )
     catch_up(lake, ledger, table)
-    committed = lake.replace(table, day, rows, note_of([record]))
+    committed = lake.replace(table, day, rows, note_of([record]), known_at)
     standing = ledger.partition(table.name, day.key)
     same = standing is not None and (standing.state, standing.counts, standing.details) == (
         record.state,

@@ -48,10 +48,12 @@ def replace_days(
     standing = set(lake.days(table))
     with lake.erasures.read_once() if lake.erasures else nullcontext():
         for day, frame in days:
-            wanted, lost, stands = lake.settled(table, day, day, frame, is_empty=day not in standing)
-            rows, erased = rows + wanted.height, erased + lost
-            if stands:
+            settled = lake.settled(table, day, day, frame, is_empty=day not in standing)
+            wanted = settled.rows
+            rows, erased = rows + wanted.height, erased + settled.erased
+            if settled.stands:
                 continue
+            lake.keep_withdrawn(table, settled.withdrawn, known_at)
             replaced.append(day.key)
             if wanted.height:
                 added.append(_write(lake, table, day, wanted.drop(PARTITION_COLUMN), known_at))

@@ -35,7 +35,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from pydantic import Field
 
-from pipeline.contracts import TABLES, UTC_TIME
+from pipeline.contracts import TABLES, UTC_TIME, Table, withdrawn_rows_of
 from pipeline.errors import UserMistake
 from pipeline.stores.point_in_time import JoinedView, Snapshot, joined_at
 
@@ -83,7 +83,10 @@ class DeltaOfflineStore(DuckDBOfflineStore):
         return PointInTimeJob(
             asked.with_columns(pl.col(moment).cast(UTC_TIME)),
             moment,
-            [_joined_view(config, view, feature_refs, full_feature_names) for view in feature_views],
+            [
+                _joined_view(config, view, feature_refs, full_feature_names, filter_by_created_timestamp)
+                for view in feature_views
+            ],
             as_known=filter_by_created_timestamp,
             on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             feature_refs=feature_refs,
@@ -188,14 +191,16 @@ class PointInTimeJob(RetrievalJob):
         _refuse_to_write()
 
 
-def _joined_view(config: RepoConfig, view: FeatureView, feature_refs: list[str], full_names: bool) -> JoinedView:
+def _joined_view(
+    config: RepoConfig, view: FeatureView, feature_refs: list[str], full_names: bool, as_known: bool
+) -> JoinedView:
     asked_as = view.projection.name_to_use()
     features = [ref.partition(":")[2] for ref in feature_refs if ref.partition(":")[0] == asked_as]
     prefix = f"{view.projection.name_alias or view.name}__" if full_names else ""
     keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
     ((key, asked_by),) = keys.items()
     return JoinedView(
-        snapshot=_snapshot(config, view.batch_source),
+        snapshot=_snapshot(config, view.batch_source, as_known),
         key=key,
         asked_by=asked_by,
         features={name: f"{prefix}{name}" for name in features},
@@ -203,14 +208,22 @@ def _joined_view(config: RepoConfig, view: FeatureView, feature_refs: list[str],
     )
 
 
-def _snapshot(config: RepoConfig, source: DataSource) -> Snapshot:
-    """A table's pinned or newest commit; before its first commit, nothing."""
-    options, pinned = config.offline_store.storage_options, _pinned.get() or {}
+def _snapshot(config: RepoConfig, source: DataSource, as_known: bool) -> Snapshot:
+    """A table's pinned or newest commit; as known, with what was withdrawn from it."""
     contract = next(table for table in TABLES if table.name == source.name)
-    is_there = DeltaTable.is_deltatable(source.path, storage_options=options)
-    if is_there and pinned.get(source.name, 0) is not None:
-        return Snapshot.of(contract, source.path, pinned.get(source.name), options)
-    return Snapshot(contract)
+    standing = _commit(config, contract, source.path)
+    if not as_known or not contract.keeps_versions:
+        return standing
+    beside = withdrawn_rows_of(contract)
+    return standing.beside(_commit(config, beside, f"{source.path.removesuffix(contract.name)}{beside.name}"))
+
+
+def _commit(config: RepoConfig, table: Table, path: str) -> Snapshot:
+    """The pinned or newest commit of a table; before its first commit, nothing."""
+    options, pinned = config.offline_store.storage_options, _pinned.get() or {}
+    if DeltaTable.is_deltatable(path, storage_options=options) and pinned.get(table.name, 0) is not None:
+        return Snapshot.of(table, path, pinned.get(table.name), options)
+    return Snapshot(table)
 
 
 def _reader(config: RepoConfig):

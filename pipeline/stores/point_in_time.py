@@ -5,7 +5,7 @@ A table is read twice, and never whole. First its keys and clocks, of the days a
 row answers. Then the features, from the files that hold such a row, of these rows alone.
 
 A row is newer than another when its event time is later; at the same event time, when it was created later. It is seen
-from its event time on; as known, not before it was created either.
+from its event time on; as known, not before it was created either, nor after it was withdrawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from deltalake import DeltaTable
 
-from pipeline.contracts import PARTITION_COLUMN, Table
+from pipeline.contracts import PARTITION_COLUMN, WITHDRAWN_AT, Table
 from pipeline.partitions import Day
 from pipeline.stores.declarations import CREATED, EVENT_TIME
 
@@ -68,6 +68,13 @@ class Snapshot:
         """Without the files of days that hold no event time in this range (open at the start where None)."""
         least, greatest = "" if first is None else Day.of(first).key, Day.of(last).key
         return self._only([at for at, day in enumerate(self.days) if not day or least <= day <= greatest])
+
+    def beside(self, other: Snapshot) -> Snapshot:
+        """The rows of both. What only the contract of `other` has is null in the rows of this one."""
+        files = [*zip(self.days, self.rows, self.files, strict=True)]
+        files = sorted([*files, *zip(other.days, other.rows, other.files, strict=True)])
+        days, rows, names = zip(*files, strict=True) if files else ((), (), ())
+        return replace(other, files=names, days=days, rows=rows)
 
     def holding(self, rows: np.ndarray) -> tuple[Snapshot, np.ndarray]:
         """The files that hold a row of these numbers, and the rows' numbers there. `rows` is in order."""
@@ -134,31 +141,34 @@ class JoinedView:
         entities = asked.select(pl.col(self.key).unique()).with_row_index(NUMBER)
         asked = asked.with_row_index(PLACE).join(entities, on=self.key).sort(MOMENT)
         for part in range(parts):
-            pairs = asked.filter(pl.col(NUMBER) % parts == part).join_asof(
-                self._by_time_seen(entities.filter(pl.col(NUMBER) % parts == part), as_known),
-                left_on=MOMENT,
-                right_on=SEEN,
-                by=NUMBER,
-                strategy="backward",
-                check_sortedness=False,
+            mine = asked.filter(pl.col(NUMBER) % parts == part)
+            rows = self._clocks(entities.filter(pl.col(NUMBER) % parts == part))
+            if WITHDRAWN_AT in rows.columns:
+                rows, withdrawn = _with_and_without_withdrawals(rows)
+                self._fill(found, _seen_until(mine, withdrawn))
+            self._fill(
+                found,
+                mine.join_asof(
+                    _by_time_seen(rows, as_known),
+                    left_on=MOMENT,
+                    right_on=SEEN,
+                    by=NUMBER,
+                    strategy="backward",
+                    check_sortedness=False,
+                ).drop_nulls(ROW),
             )
-            pairs = pairs.drop_nulls(ROW)
-            if self.ttl is not None:
-                pairs = pairs.filter(pl.col(EVENT_TIME) + self.ttl >= pl.col(MOMENT))
-            found[pairs[PLACE].to_numpy()] = pairs[ROW].to_numpy()
         return found
 
-    def _by_time_seen(self, entities: pl.DataFrame, as_known: bool) -> pl.DataFrame:
-        """The rows of these entities that are ever the newest one seen, by the time from which they are."""
-        clocks = self.snapshot.scan([self.key, EVENT_TIME, CREATED]).join(entities.lazy(), on=self.key)
-        rows = clocks.select(NUMBER, ROW, EVENT_TIME, CREATED).collect(engine="streaming")
-        rows = rows.sort(EVENT_TIME, CREATED)
-        if not as_known:
-            return rows.select(NUMBER, ROW, EVENT_TIME, pl.col(EVENT_TIME).alias(SEEN))
-        rows = rows.with_columns(pl.max_horizontal(EVENT_TIME, CREATED).alias(SEEN)).with_row_index(AGE)
-        rows = rows.sort(SEEN, AGE)
-        newest = pl.col(AGE) == pl.col(AGE).cum_max().over(NUMBER)
-        return rows.filter(newest).select(NUMBER, ROW, EVENT_TIME, SEEN)
+    def _fill(self, found: np.ndarray, pairs: pl.DataFrame) -> None:
+        if self.ttl is not None:
+            pairs = pairs.filter(pl.col(EVENT_TIME) + self.ttl >= pl.col(MOMENT))
+        found[pairs[PLACE].to_numpy()] = pairs[ROW].to_numpy()
+
+    def _clocks(self, entities: pl.DataFrame) -> pl.DataFrame:
+        """The rows of these entities, the newest last; when they were withdrawn, where the snapshot has such rows."""
+        clocks = [EVENT_TIME, CREATED, *([WITHDRAWN_AT] if WITHDRAWN_AT in self.snapshot.table.names else [])]
+        rows = self.snapshot.scan([self.key, *clocks]).join(entities.lazy(), on=self.key)
+        return rows.select(NUMBER, ROW, *clocks).collect(engine="streaming").sort(EVENT_TIME, CREATED)
 
     def values_of(self, answers: np.ndarray) -> pl.DataFrame:
         """The features of these rows, by the names they have in the answer; nulls for -1."""
@@ -173,12 +183,41 @@ class JoinedView:
         return rows.select(pl.col(name).gather(at).alias(given) for name, given in self.features.items())
 
 
+def _by_time_seen(rows: pl.DataFrame, as_known: bool) -> pl.DataFrame:
+    """The rows that are ever the newest one seen of their entity, by the time from which they are."""
+    if not as_known:
+        return rows.select(NUMBER, ROW, EVENT_TIME, pl.col(EVENT_TIME).alias(SEEN))
+    rows = rows.with_columns(pl.max_horizontal(EVENT_TIME, CREATED).alias(SEEN)).with_row_index(AGE)
+    rows = rows.sort(SEEN, AGE)
+    newest = pl.col(AGE) == pl.col(AGE).cum_max().over(NUMBER)
+    return rows.filter(newest).select(NUMBER, ROW, EVENT_TIME, SEEN)
+
+
+def _with_and_without_withdrawals(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of entities that never lost one, and those of the others. A row that stands, too, was not withdrawn."""
+    stands = pl.col(WITHDRAWN_AT).is_null()
+    rows = rows.filter(stands | ~stands.any().over(NUMBER, EVENT_TIME, CREATED))
+    lost = rows.filter(~stands).select(NUMBER).unique()
+    return rows.join(lost, on=NUMBER, how="anti"), rows.join(lost, on=NUMBER, how="semi", maintain_order="left")
+
+
+def _seen_until(asked: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Of each row of `asked`, the newest row that was known at its moment and not withdrawn by then."""
+    pairs = asked.join(rows, on=NUMBER).filter(
+        pl.col(EVENT_TIME) <= pl.col(MOMENT),
+        pl.col(CREATED) <= pl.col(MOMENT),
+        pl.col(WITHDRAWN_AT).is_null() | (pl.col(WITHDRAWN_AT) > pl.col(MOMENT)),
+    )
+    return pairs.sort(EVENT_TIME, CREATED).unique(PLACE, keep="last")
+
+
 def joined_at(asked: pl.DataFrame, moment: str, views: Iterable[JoinedView], as_known: bool) -> pl.DataFrame:
     """`asked`, row by row in its order, with the features of every view; null where there was nothing.
 
     Args:
         moment: the column with the time of each row.
-        as_known: leave out what was created after a row's time.
+        as_known: leave out what was created after a row's time, and see what was withdrawn after it. For the latter
+            the views' snapshots hold the withdrawn rows, too (`Snapshot.beside`).
     """
     parts = [asked]
     for view in views:

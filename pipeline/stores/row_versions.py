@@ -25,6 +25,11 @@ def with_corrections(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame)
     return pl.concat([known, fresh.select(known.columns)]).sort([PARTITION_COLUMN, *keys, "created"])
 
 
+def rows_withdrawn(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
+    """Every version of the keys that stand and are wanted no more."""
+    return standing.join(wanted.select(table.key), on=list(table.key), how="anti")
+
+
 def same_rows(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> bool:
     """Whether two contents mean the same; `created` says when a row was written, not what it says."""
     clocks = {"created"} if not table.keeps_versions else set()

@@ -9,63 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
-from pipeline.contracts import PARTITION_COLUMN, Table
+from pipeline.contracts import PARTITION_COLUMN, WITHDRAWN_AT, Table, withdrawn_rows_of
 from pipeline.errors import EngineFailure
 from pipeline.faults import reach
 from pipeline.partitions import Day
 from pipeline.settings import Settings
+from pipeline.stores.commits import Commit, Committed, Erasures, Settled
 from pipeline.stores.fitting import check_columns
-from pipeline.stores.row_versions import newest_versions, same_rows, with_corrections
+from pipeline.stores.row_versions import newest_versions, rows_withdrawn, same_rows, with_corrections
 
 COMMIT_TRIES = 8
 ROWS_A_GROUP = 256
 """Of a table that keeps versions: small, so that a user's row is found without reading the whole day."""
 DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
 """How the fields begin that Delta itself writes into a commit; the others are its writer's note."""
-
-
-@dataclass(frozen=True)
-class Committed:
-    """What a write left behind: the table's version now, and whether this call made it."""
-
-    version: int
-    rows: int
-    changed: bool
-    erased: int = 0
-    """Rows that were not written because their user was erased."""
-
-
-class Erasures(Protocol):
-    """Knows who was erased (`pipeline.stores.tombstones`)."""
-
-    def erased_rows(self, table: Table, rows: pl.DataFrame) -> pl.Series:
-        """A mask: the rows that may not be written."""
-        ...
-
-    def read_once(self) -> AbstractContextManager[None]:
-        """Within it, who was erased is read once; raises EngineFailure at its end where somebody was meanwhile."""
-        ...
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One commit of a table: the days that it replaced (None: the whole table), and what its writer noted."""
-
-    version: int
-    at: datetime
-    first: Day | None
-    last: Day | None
-    note: dict[str, str]
 
 
 class Lake:
@@ -161,28 +126,45 @@ class Lake:
         """The newest version of each row of a table that keeps versions."""
         return newest_versions(table, self.scan(table, first, last))
 
-    def replace(self, table: Table, day: Day, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
+    def replace(
+        self,
+        table: Table,
+        day: Day,
+        frame: pl.DataFrame,
+        note: dict[str, str] | None = None,
+        known_at: datetime | None = None,
+    ) -> Committed:
         """Make `frame` the whole content of `day`, in one commit. Raises ContractViolation, EngineFailure."""
-        return self.replace_range(table, day, day, frame.with_columns(pl.lit(day.key).alias(PARTITION_COLUMN)), note)
+        dated = frame.with_columns(pl.lit(day.key).alias(PARTITION_COLUMN))
+        return self.replace_range(table, day, day, dated, note, known_at)
 
     def replace_range(
-        self, table: Table, first: Day, last: Day, frame: pl.DataFrame, note: dict[str, str] | None = None
+        self,
+        table: Table,
+        first: Day,
+        last: Day,
+        frame: pl.DataFrame,
+        note: dict[str, str] | None = None,
+        known_at: datetime | None = None,
     ) -> Committed:
         """Make `frame` (with the partition column) the whole content of a range of days, in one commit.
 
         For a table that keeps versions, rows that are unchanged keep their `created`, and a changed row
-        is added beside the one it corrects; a row that is no longer there is removed.
+        is added beside the one it corrects; a row that is no longer there goes to the withdrawn rows.
+
+        Args:
+            known_at: when what the table loses was withdrawn; None for one that keeps no versions.
         """
-        wanted, erased, stands = self.settled(table, first, last, frame)
-        if stands:
+        settled = self.settled(table, first, last, frame)
+        wanted, erased = settled.rows, settled.erased
+        if settled.stands:
             return Committed(self._open(table).version(), wanted.height, changed=False, erased=erased)
+        self.keep_withdrawn(table, settled.withdrawn, known_at)
         condition = f"{PARTITION_COLUMN} >= '{first.key}' AND {PARTITION_COLUMN} <= '{last.key}'"
         return self._write(table, wanted, condition, note, erased)
 
-    def settled(
-        self, table: Table, first: Day, last: Day, frame: pl.DataFrame, is_empty: bool = False
-    ) -> tuple[pl.DataFrame, int, bool]:
-        """What a range of days is to hold when `frame` is written, how many rows were erased, and whether it holds it.
+    def settled(self, table: Table, first: Day, last: Day, frame: pl.DataFrame, is_empty: bool = False) -> Settled:
+        """What a range of days is to hold when `frame` is written.
 
         With `is_empty` nothing is looked up: the range is known to hold no row. Raises ContractViolation.
         """
@@ -190,11 +172,23 @@ class Lake:
         wanted = self._not_erased(table, frame.select([*table.names, PARTITION_COLUMN]))
         erased, wanted = frame.height - wanted.height, wanted.sort([PARTITION_COLUMN, *table.key])
         if is_empty:
-            return wanted, erased, wanted.is_empty() and self.exists(table)
+            return Settled(wanted, erased, wanted.is_empty() and self.exists(table), wanted.clear())
         standing = self._standing(table, first, last)
+        withdrawn = standing.clear()
         if table.keeps_versions and standing.height:
+            withdrawn = self._not_erased(table, rows_withdrawn(table, standing, wanted))
             wanted = with_corrections(table, standing, wanted)
-        return wanted, erased, self.exists(table) and same_rows(table, standing, wanted)
+        return Settled(wanted, erased, self.exists(table) and same_rows(table, standing, wanted), withdrawn)
+
+    def keep_withdrawn(self, table: Table, rows: pl.DataFrame, known_at: datetime | None) -> None:
+        """Lay rows by that a table is about to lose. A write that dies after this and is made again, says it again."""
+        if rows.is_empty() or known_at is None:
+            return
+        beside, days = withdrawn_rows_of(table), sorted({Day.parse(key) for key in rows[PARTITION_COLUMN]})
+        fresh = rows.with_columns(pl.lit(known_at).cast(beside.schema[WITHDRAWN_AT]).alias(WITHDRAWN_AT))
+        known = self.versions_of_rows(beside).filter(pl.col(PARTITION_COLUMN).is_in([day.key for day in days]))
+        every = pl.concat([known.collect(), fresh.select([*beside.names, PARTITION_COLUMN])])
+        self.rewrite_days(beside, days, every.unique(beside.key, keep="last").sort(PARTITION_COLUMN, *beside.key))
 
     def overwrite(self, table: Table, frame: pl.DataFrame, note: dict[str, str] | None = None) -> Committed:
         """Make `frame` the whole content of a table without days, in one commit."""

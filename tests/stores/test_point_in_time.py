@@ -7,7 +7,7 @@ from random import Random
 import polars as pl
 import pytest
 
-from pipeline.contracts import LONG_TERM_INTEREST, PARTITION_COLUMN, UTC_TIME
+from pipeline.contracts import LONG_TERM_INTEREST, PARTITION_COLUMN, UTC_TIME, WITHDRAWN_AT, Table, withdrawn_rows_of
 from pipeline.partitions import Day
 from pipeline.stores import point_in_time
 from pipeline.stores.point_in_time import JoinedView, Snapshot, joined_at
@@ -43,14 +43,15 @@ def asked_of(pairs: list[tuple[str, int]]) -> pl.DataFrame:
     return pl.DataFrame(made, {"who": pl.String, "at": UTC_TIME, "label": pl.Int64}, orient="row")
 
 
-def in_files(folder: Path, frame: pl.DataFrame) -> Snapshot:
+def in_files(folder: Path, frame: pl.DataFrame, table: Table = LONG_TERM_INTEREST) -> Snapshot:
     """The rows as a table's files would hold them, without the time that a commit takes."""
+    folder.mkdir(exist_ok=True)
     days = frame.with_columns(pl.col("event_timestamp").dt.date().cast(pl.String).alias("day"))
     parts = {key: part.drop("day") for (key,), part in sorted(days.partition_by("day", as_dict=True).items())}
     for key, part in parts.items():
         part.write_parquet(folder / f"{key}.parquet")
     files = tuple(str(folder / f"{key}.parquet") for key in parts)
-    return Snapshot(LONG_TERM_INTEREST, files, tuple(parts), tuple(part.height for part in parts.values()))
+    return Snapshot(table, files, tuple(parts), tuple(part.height for part in parts.values()))
 
 
 def written(folder: Path, frame: pl.DataFrame) -> Snapshot:
@@ -73,6 +74,7 @@ def as_said(frame: pl.DataFrame, user: str, at, ttl: timedelta | None, as_known:
         and row["event_timestamp"] <= at
         and (ttl is None or row["event_timestamp"] + ttl >= at)
         and (not as_known or row["created"] <= at)
+        and (row.get(WITHDRAWN_AT) is None or row[WITHDRAWN_AT] > at)
     ]
     return max(seen)[2] if seen else None
 
@@ -91,6 +93,28 @@ def test_each_row_gets_the_newest_row_that_it_may_see(tmp_path, monkeypatch, see
     expected = [as_said(frame, user, at, ttl, as_known) for user, at, _ in asked.iter_rows()]
     assert answer["number"].to_list() == expected
     assert answer["v"].to_list() == [None if number is None else [number, number] for number in expected]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_as_known_a_row_that_was_withdrawn_is_seen_until_then(tmp_path, monkeypatch, seed):
+    drawn = Random(seed)
+    ttl = (None, TTL)[seed % 2]
+    pairs = {(drawn.choice(USERS), drawn.randrange(HOURS)) for _ in range(drawn.randrange(40))}
+    rows = [(user, hour, drawn.randrange(-30, 60)) for user, hour in sorted(pairs) for _ in range(drawn.randrange(3))]
+    frame = table_of(rows).unique(["user_id", "event_timestamp", "created"], keep="last", maintain_order=True)
+    keys = [*LONG_TERM_INTEREST.key]
+    gone = frame.select(keys).unique(maintain_order=True).filter(pl.int_range(pl.len()) % 3 == 0)
+    gone = gone.with_columns((pl.col("event_timestamp") + drawn.randrange(1, 90) * HOUR).alias(WITHDRAWN_AT))
+    lost = frame.join(gone, on=keys).filter(pl.col(WITHDRAWN_AT) >= pl.col("created"))
+    standing = frame.join(gone, on=keys, how="anti")
+    died = standing.head(2).with_columns(pl.lit(FIRST.start).alias(WITHDRAWN_AT))
+    beside = in_files(tmp_path / "beside", pl.concat([lost, died]), withdrawn_rows_of(LONG_TERM_INTEREST))
+    monkeypatch.setattr(point_in_time, "ROWS_AT_ONCE", drawn.choice([1, 7, 1_000]))
+    asked = asked_of([(drawn.choice(USERS), drawn.randrange(HOURS)) for _ in range(40)])
+    view = view_over(in_files(tmp_path / "standing", standing).beside(beside), ttl)
+    known = pl.concat([standing, lost], how="diagonal")
+    expected = [as_said(known, user, at, ttl, as_known=True) for user, at, _ in asked.iter_rows()]
+    assert joined_at(asked, "at", [view], as_known=True)["number"].to_list() == expected
 
 
 def test_days_that_hold_no_answer_are_not_opened(tmp_path):
