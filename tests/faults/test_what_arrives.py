@@ -45,7 +45,10 @@ def test_the_order_and_the_repetition_of_rows_and_days_do_not_matter(new_world, 
 
 @pytest.mark.fault("late events, before and after their day ran")
 def test_a_late_file_ends_in_the_state_of_one_that_was_in_time(homes, clean, days, collector):
-    late = [collector.event(days[1], 200 + number) for number in range(5)]
+    late = [
+        collector.event(days[1], 200 + number, event_time=(days[1].start + timedelta(hours=number)).isoformat())
+        for number in range(5)
+    ]
     in_time = homes.put_back("delivered")
     collector.deliver(in_time.settings, days[1], late, "late.parquet")
     in_time.run_days(days).well()
@@ -54,6 +57,7 @@ def test_a_late_file_ends_in_the_state_of_one_that_was_in_time(homes, clean, day
 
     world = homes.put_back("clean")
     collector.deliver(world.settings, days[1], late, "late.parquet")
+    assert world.run("publish_events", days[1]).well()["quarantined"] == 2, "the late ones are good"
     world.run_days([days[1]]).well()
 
     world.must_be(expected)
