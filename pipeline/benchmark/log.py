@@ -12,10 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.contracts import ITEMS, PARTITION_COLUMN
+from pipeline.contracts import ITEM_VECTORS, ITEMS, PARTITION_COLUMN
 from pipeline.errors import BadMapping, ContractViolation, UnreadableFile
 from pipeline.events.catalogue import first_events, items_from_events, items_from_file
 from pipeline.events.contract_checks import RowRules, check_rows, deduplicate
+from pipeline.events.item_vectors import vectors_from_file
 from pipeline.events.landing import landing_rows
 from pipeline.events.mapping import Mapping
 from pipeline.events.sources import read_table
@@ -29,6 +30,8 @@ class BenchmarkLog:
     """user_id, item_id, event_type, event_time, event_id; the ids count rows, so they order equal times"""
     items: pl.DataFrame = field(repr=False)
     """rows of the contract ITEMS, of all items of the log or of its items file"""
+    vectors: pl.DataFrame = field(repr=False)
+    """rows of the contract ITEM_VECTORS"""
     rows: int
     duplicates: int
     refused: dict[str, int]
@@ -71,10 +74,11 @@ def read_log(
             f"({first['detail']}). Correct the mapping."
         )
     reasons = checked.refused["reason"].value_counts().sort("reason")
-    described = ITEMS.empty()
+    described, vectors = ITEMS.empty(), ITEM_VECTORS.empty()
     if items is not None:
         seen = first_events(landed.rows, moments)
-        described = items_from_file(read_table(items, mapping.items), mapping.items, items.name, seen, moments.max())
+        asked = (read_table(items, mapping.items), mapping.items, items.name, seen, moments.max())
+        described, vectors = items_from_file(*asked), vectors_from_file(*asked)
     elif mapping.events.item_title:
         described = items_from_events(landed.rows, moments, landed.titles)
     return BenchmarkLog(
@@ -83,6 +87,7 @@ def read_log(
             pl.col("loaded_row").cast(pl.String).str.zfill(12).alias("event_id"),
         ),
         items=described,
+        vectors=vectors,
         rows=source.height,
         duplicates=checked.accepted.height - kept.height,
         refused=dict(reasons.iter_rows()),

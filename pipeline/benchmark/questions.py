@@ -8,8 +8,8 @@ Under a split by time an event at the very moment of a border is after it. Leave
 S3-Rec papers: a user's items once each, in order; users with fewer than three take part in training only; weights
 are learned from `train` alone, and the validation item is read, but not learned from, at the test.
 
-The catalogue is every item with an event in `known`, and every item of which a title or a category is known: the
-latter, without an event, are the cold items, and only a model that reads text can tell them apart.
+The catalogue is every item with an event in `known`, and every item of which a title, a category or a vector is known:
+the latter, without an event, are the cold items, and only a model that reads those can tell them apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.benchmark.log import BenchmarkLog
-from pipeline.contracts import UNKNOWN_TITLE
+from pipeline.contracts import ITEM_VECTORS, UNKNOWN_TITLE, UTC_TIME
 from pipeline.errors import BadSetting, ContractViolation
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 
@@ -59,13 +59,17 @@ def split_log(log: BenchmarkLog, kind: str, quantile: float) -> BenchmarkSplit:
         raise BadSetting(f"The quantile is {quantile}. Expected a number from 0.1 to 0.99.")
     types = tuple(sorted(log.events["event_type"].unique()))
     described = log.items.sort("item_id", "valid_from").unique("item_id", keep="first", maintain_order=True)
-    described = described.filter((pl.col("title") != UNKNOWN_TITLE) | (pl.col("categories").list.len() > 0))
-    described = described.with_columns(pl.lit(EPOCH).cast(described.schema["valid_from"]).alias("valid_from"))
+    shown = pl.col("item_id").is_in(log.vectors["item_id"].unique().implode())
+    described = described.filter((pl.col("title") != UNKNOWN_TITLE) | (pl.col("categories").list.len() > 0) | shown)
+    described = described.with_columns(pl.lit(EPOCH).cast(UTC_TIME).alias("valid_from"))
+    vectors = log.vectors.sort(ITEM_VECTORS.key).unique(["item_id", "modality"], keep="first", maintain_order=True)
+    vectors = vectors.with_columns(pl.lit(EPOCH).cast(UTC_TIME).alias("valid_from"))
     if kind == TIME:
         times = log.events["event_time"].dt.epoch("us").to_numpy()
         border = _moment(np.quantile(times, quantile, method="higher"))
         before = _moment(np.quantile(times, quantile * (1 - VALIDATION_SHARE), method="lower"))
         catalogue = Catalogue.from_frames(described, log.events.filter(pl.col("event_time") < border))
+        catalogue = catalogue.with_vectors(vectors, border)
         everything = Histories.from_events(log.events, catalogue, types)
         split = BenchmarkSplit(
             kind, catalogue, everything.before(before), everything.between(before, border), everything.before(border),
@@ -80,7 +84,7 @@ def split_log(log: BenchmarkLog, kind: str, quantile: float) -> BenchmarkSplit:
         part = pl.when(~enough | (ahead >= 2)).then(0).when(ahead == 1).then(1).otherwise(2)
         once = once.with_columns(part.alias("part"))
         known_items = once.filter(pl.col("part") < 2)
-        catalogue = Catalogue.from_frames(described, known_items.drop("part"))
+        catalogue = Catalogue.from_frames(described, known_items.drop("part")).with_vectors(vectors, EPOCH)
         everything = Histories.from_events(once, catalogue, types)
         parts = once.sort("user_id", "event_time", "event_id")["part"].to_numpy()
         known = everything.keep(parts < 2)

@@ -2,7 +2,7 @@
 
 from pipeline.contracts.behavior_events import BEHAVIOR_EVENTS, MAX_ID_LENGTH, QUARANTINED_EVENTS
 from pipeline.contracts.interest_windows import INTEREST_WINDOWS, WINDOW_DAYS
-from pipeline.contracts.items import ITEM_TEXT, ITEMS, UNCATEGORISED, UNKNOWN_TITLE
+from pipeline.contracts.items import ITEM_TEXT, ITEM_VECTORS, ITEMS, MODALITIES, UNCATEGORISED, UNKNOWN_TITLE
 from pipeline.contracts.late_events import LATE_EVENTS
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
 from pipeline.contracts.lookup_log import LOOKUP_LOG, LOOKUP_PARITY
@@ -19,6 +19,7 @@ TABLES = (
     QUARANTINED_EVENTS,
     LATE_EVENTS,
     ITEMS,
+    ITEM_VECTORS,
     ITEM_TEXT,
     SEQUENCE_FEATURES,
     INTEREST_WINDOWS,
@@ -39,6 +40,7 @@ __all__ = [
     "INTEREST_WINDOWS",
     "ITEMS",
     "ITEM_TEXT",
+    "ITEM_VECTORS",
     "LATE_EVENTS",
     "LONG_TERM_INTEREST",
     "LONG_TERM_INTEREST_MAPPED",
@@ -46,6 +48,7 @@ __all__ = [
     "LOOKUP_LOG",
     "LOOKUP_PARITY",
     "MAX_ID_LENGTH",
+    "MODALITIES",
     "NEWEST_DAYS",
     "ONLINE_PARITY",
     "PARTITION_COLUMN",

@@ -8,6 +8,9 @@ UNKNOWN_TITLE = "unknown"
 UNCATEGORISED = "uncategorised"
 """The category of an item that has none, and of an item outside the catalogue."""
 
+MODALITIES = ("audio", "image", "video")
+"""Of what an item may have a vector, beside its text."""
+
 ITEMS = Table(
     name="items",
     grain="one item, as known from `valid_from` on",
@@ -19,6 +22,21 @@ ITEMS = Table(
         Column("title", pl.String(), "what a person calls it"),
         Column("categories", pl.List(pl.String()), "what it belongs to; may be empty"),
         Column("valid_from", UTC_TIME, "from when this description holds"),
+    ),
+)
+
+ITEM_VECTORS = Table(
+    name="item_vectors",
+    grain="the vector of one item in one modality, as known from `valid_from` on",
+    key=("item_id", "modality", "valid_from"),
+    owner="ml-platform@example.com",
+    daily=False,
+    freshness="",
+    columns=(
+        Column("item_id", pl.String(), "names the item", max_length=256),
+        Column("modality", pl.String(), "what was looked at or listened to", allowed=MODALITIES),
+        Column("vector", pl.List(pl.Float32()), "as it was delivered; of one width within a modality"),
+        Column("valid_from", UTC_TIME, "from when this vector holds"),
     ),
 )
 

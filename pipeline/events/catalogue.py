@@ -11,7 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
-from pipeline.contracts import ITEMS, MAX_ID_LENGTH, UNKNOWN_TITLE, UTC_TIME
+from pipeline.contracts import ITEMS, MAX_ID_LENGTH, UNKNOWN_TITLE, UTC_TIME, Table
 from pipeline.events.landing import as_text, moment_of, resolve_columns
 from pipeline.events.mapping import ItemsFile
 from pipeline.events.sources import LIST_MARK
@@ -30,22 +30,12 @@ def items_from_file(
     columns = mapping.columns
     named = [name for name in (columns.item_id, columns.title, columns.categories, columns.valid_from) if name]
     actual = resolve_columns(source, named, file)
-    text = source.select(
-        as_text(source, actual[columns.item_id]).alias("item_id"),
-        as_text(source, actual[columns.title]).alias("title"),
-        (as_text(source, actual[columns.categories]) if columns.categories else pl.lit("")).alias("categories"),
-        (
-            moment_of(source, actual[columns.valid_from], mapping.time)
-            if columns.valid_from
-            else pl.lit(None, UTC_TIME)
-        ).alias("valid_from"),
-    )
-    known = text.filter(_usable_id("item_id")).unique(
-        ["item_id", "valid_from"] if columns.valid_from else ["item_id"], keep="first", maintain_order=True
-    )
-    since = pl.coalesce("valid_from", "first_event", pl.lit(last_event, UTC_TIME))
+    described = {
+        "title": as_text(source, actual[columns.title]),
+        "categories": as_text(source, actual[columns.categories]) if columns.categories else pl.lit(""),
+    }
     return _described(
-        known.join(first_events, on="item_id", how="left").with_columns(since.alias("valid_from")),
+        described_items(source, mapping, file, described, first_events, last_event),
         pl.col("categories")
         .fill_null("")
         .str.replace_all(mapping.category_separator, LIST_MARK, literal=True)
@@ -54,6 +44,26 @@ def items_from_file(
             (pl.element().str.strip_chars() != "") & ~pl.element().str.strip_chars().is_in(list(mapping.no_category))
         )),
     )
+
+
+def described_items(
+    source: pl.DataFrame, mapping: ItemsFile, file: str, described: dict[str, pl.Expr], first_events: pl.DataFrame,
+    last_event: datetime,
+) -> pl.DataFrame:
+    """item_id, valid_from and what is `described` (name → expression over `source`) of each item of a file."""
+    columns = mapping.columns
+    actual = resolve_columns(source, [name for name in (columns.item_id, columns.valid_from) if name], file)
+    since = moment_of(source, actual[columns.valid_from], mapping.time) if columns.valid_from else None
+    rows = source.select(
+        as_text(source, actual[columns.item_id]).alias("item_id"),
+        (pl.lit(None, UTC_TIME) if since is None else since).alias("valid_from"),
+        **described,
+    )
+    known = rows.filter(_usable_id("item_id")).unique(
+        ["item_id", "valid_from"] if columns.valid_from else ["item_id"], keep="first", maintain_order=True
+    )
+    since = pl.coalesce("valid_from", "first_event", pl.lit(last_event, UTC_TIME))
+    return known.join(first_events, on="item_id", how="left").with_columns(since.alias("valid_from"))
 
 
 def items_from_events(rows: pl.DataFrame, moments: pl.Series, titles: pl.Series) -> pl.DataFrame:
@@ -79,16 +89,19 @@ def first_events(rows: pl.DataFrame, moments: pl.Series) -> pl.DataFrame:
     return seen.drop_nulls().group_by("item_id").agg(pl.col("first_event").min())
 
 
-def merged_items(standing: pl.DataFrame, arriving: pl.DataFrame) -> pl.DataFrame:
+def merged_items(standing: pl.DataFrame, arriving: pl.DataFrame, table: Table = ITEMS) -> pl.DataFrame:
     """One catalogue of both; a description that repeats the one before it adds no row.
 
-    For the same item and `valid_from` the arriving description wins: it is a correction.
+    For the same item and `valid_from` the arriving description wins: it is a correction. So for the vectors of a
+    modality, with their `table`.
     """
-    both = pl.concat([standing.select(ITEMS.names), arriving.select(ITEMS.names)])
-    rows = both.unique(["item_id", "valid_from"], keep="last", maintain_order=True).sort("item_id", "valid_from")
-    previous = [pl.col(name).shift().over("item_id") for name in ("title", "categories")]
-    repeats = (pl.col("title") == previous[0]) & (pl.col("categories") == previous[1])
-    return rows.filter(~repeats.fill_null(False))
+    both = pl.concat([standing.select(table.names), arriving.select(table.names)])
+    rows = both.unique(table.key, keep="last", maintain_order=True).sort(table.key)
+    described = [name for name in table.key if name != "valid_from"]
+    repeats = [
+        pl.col(name) == pl.col(name).shift().over(described) for name in table.names if name not in table.key
+    ]
+    return rows.filter(~pl.all_horizontal(repeats).fill_null(False))
 
 
 def _described(items: pl.DataFrame, categories: pl.Expr) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.contracts import MODALITIES
 from pipeline.errors import BadMapping
 
 PRESETS = Path(__file__).parent / "presets"
@@ -161,6 +162,9 @@ class ItemColumns(Part):
     title: str
     categories: str | None = None
     valid_from: str | None = None
+    vectors: dict[Literal[MODALITIES], str] = Field(
+        default={}, description="Modality (audio, image, video) and the column with its vectors: a list of numbers."
+    )
 
 
 class ItemsFile(FileShape):

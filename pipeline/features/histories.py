@@ -7,8 +7,8 @@ histories are cut from events (training) or from sequence features (serving) wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -38,6 +38,8 @@ class Catalogue:
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """modality → float32 [num_items, width]; zeros where an item has none. What a model is made from; not saved."""
 
     def __post_init__(self) -> None:
         if not len(self.item_ids) == len(self.titles) == len(self.categories) >= FIRST_ITEM:
@@ -69,6 +71,21 @@ class Catalogue:
         touched = events.select(pl.col("item_id").unique())
         rows = newest.select("item_id", "title", "categories").join(touched, on="item_id", how="full", coalesce=True)
         return cls.of([(item, title or UNKNOWN_TITLE, tags or ()) for item, title, tags in rows.iter_rows()])
+
+    def with_vectors(self, rows: pl.DataFrame, as_of: datetime) -> Catalogue:
+        """The same items with their vectors as known at `as_of`, from rows of the contract ITEM_VECTORS.
+
+        Only vectors as wide as the newest one of their modality are taken: others are of an older encoder.
+        """
+        known = rows.filter(pl.col("valid_from") <= as_of, pl.col("item_id").is_in(self.item_ids[FIRST_ITEM:]))
+        newest = known.sort("valid_from", "item_id").unique(["item_id", "modality"], keep="last", maintain_order=True)
+        found: dict[str, np.ndarray] = {}
+        for (modality,), own in sorted(newest.partition_by("modality", as_dict=True).items()):
+            width = len(own["vector"][-1])
+            own = own.filter(pl.col("vector").list.len() == width)
+            found[modality] = np.zeros((self.num_items, width), dtype=np.float32)
+            found[modality][self.index_of(own["item_id"].to_list())] = np.array(own["vector"].to_list())
+        return replace(self, vectors=found)
 
     @property
     def num_items(self) -> int:

@@ -26,6 +26,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         categories: tuple[str, ...] | list[str] = (),
         text_dim: int = 0,
         text_space_id: str = "",
+        modality_dims: dict[str, int] | None = None,
         space_id: str = "",
         trend_as_of: str = "",
         encoder: str = "transformer",
@@ -41,6 +42,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         history_length: int = 200,
         gap_buckets: int = 32,
         reads_text: bool = True,
+        reads_modalities: bool = True,
         reads_time: bool = True,
         reads_trend: bool = True,
         item_dropout: float = 0.15,
@@ -76,6 +78,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.categories = list(categories)
         self.text_dim = text_dim
         self.text_space_id = text_space_id
+        self.modality_dims = modality_dims or {}
         self.space_id = space_id
         self.trend_as_of = trend_as_of
         self.encoder = encoder
@@ -91,6 +94,7 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.history_length = history_length
         self.gap_buckets = gap_buckets
         self.reads_text = reads_text
+        self.reads_modalities = reads_modalities
         self.reads_time = reads_time
         self.reads_trend = reads_trend
         self.item_dropout = item_dropout
@@ -147,13 +151,17 @@ class InterestEvolutionConfig(PretrainedConfig):
             )
         return cls(**changes)
 
-    def for_data(self, catalogue: Catalogue, event_types: tuple[str, ...], text_dim: int) -> InterestEvolutionConfig:
+    def for_data(
+        self, catalogue: Catalogue, event_types: tuple[str, ...], text_dim: int,
+        modality_dims: dict[str, int] | None = None,
+    ) -> InterestEvolutionConfig:
         """The same configuration, shaped for a catalogue; the mix head gets its most frequent categories."""
         sizes = dict(zip(catalogue.category_names, catalogue.category_matrix().sum(axis=0), strict=True))
         largest = sorted(sorted(sizes), key=lambda name: -sizes[name])[:MOST_CATEGORIES]
         return type(self)(**{
             **self.own_fields(), "num_items": catalogue.num_items, "event_types": event_types,
             "categories": sorted(largest), "text_dim": text_dim if self.reads_text else 0,
+            "modality_dims": modality_dims if self.reads_modalities else {},
             "language_config": language_config_of(self.language_model) if self.encoder == "language" else {},
         })
 

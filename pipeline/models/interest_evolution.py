@@ -1,9 +1,9 @@
 """
 The interest-evolution model: from a user's events to what the user wants next, in the coming weeks, and as a vector.
 
-An event's token is the item's vector (an id embedding plus the projected text vector), its type, and the gap to the
-event before. One causal encoder, several heads. Popularity of the last 7 and 30 days enters the item scores as a
-logit of its own, so that the encoder is left with what is personal.
+An event's token is the item's vector (an id embedding plus the projected vectors of its text and of its other
+modalities), its type, and the gap to the event before. One causal encoder, several heads. Popularity of the last 7 and
+30 days enters the item scores as a logit of its own, so that the encoder is left with what is personal.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_losses import ItemRows, interest_losses
 from pipeline.models.language import LanguageEncoder
 from pipeline.models.losses import LossBalance
+from pipeline.models.modalities import ModalityPart
 from pipeline.models.saved_interest import SavedInterest
 
 transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
@@ -41,6 +42,9 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         self._earlier: tuple[InterestEvolutionModel, ...] = ()
         self.item_id = nn.Embedding(config.num_items, config.dim)
         self.item_text = nn.Linear(config.text_dim, config.dim, bias=False) if config.text_dim else None
+        self.modalities = nn.ModuleDict({
+            name: ModalityPart(config.num_items, width, config.dim) for name, width in config.modality_dims.items()
+        })
         self.event_type = nn.Embedding(len(config.event_types) + 1, config.dim)
         self.gap = nn.Embedding(config.gap_buckets, config.dim)
         self.token_norm = nn.LayerNorm(config.dim)
@@ -61,22 +65,25 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
     @classmethod
     def for_catalogue(
         cls, config: InterestEvolutionConfig, catalogue: Catalogue, text_vectors: np.ndarray | None, seed: int,
-        item_start: np.ndarray | None = None,
+        item_start: np.ndarray | None = None, modalities: dict[str, np.ndarray] | None = None,
     ) -> InterestEvolutionModel:
         """A model with fresh weights for `catalogue`.
 
         Args:
-            config: its `num_items` and `text_dim` must fit the next two.
+            config: its `num_items`, `text_dim` and `modality_dims` must fit what follows.
             text_vectors: float32 [num_items, text_dim], rows of zeros where an item has no text; not read where
                 `config.text_dim` is 0.
             item_start: float32 [num_items, dim], what the items' own vectors start from instead of chance; see
                 `item_start`. The next item is then looked for, at first, near the newest one.
+            modalities: see `modality_vectors`; those that `config.modality_dims` does not name are not read.
         """
         torch.manual_seed(seed)
         model = cls(config)
         model.catalogue = catalogue
         if text_vectors is not None and config.text_dim:
             model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
+        for name, part in model.modalities.items():
+            part.vectors.copy_(torch.from_numpy(modalities[name]))
         if isinstance(model.encoder, LanguageEncoder):
             model.encoder.start_from(config.language_model, catalogue)
         if item_start is not None:
@@ -98,7 +105,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
 
     def item_table(self, dropped: Tensor | None = None, items: Tensor | None = None) -> Tensor:
         """[num_items, dim], or [items, dim] of the given ones: item vectors. `dropped` [num_items] bool leaves some
-        to their text alone.
+        to their text and other modalities alone.
 
         An item that was in no training event has no id part, outside training too.
         """
@@ -109,6 +116,8 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         table = ids * kept[:, None]
         if self.item_text is not None:
             table = table + self.item_text(texts)
+        for part in self.modalities.values():
+            table = table + part(items)
         return table
 
     def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor, named: Tensor | None = None) -> Tensor:
@@ -144,7 +153,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         if not self.training or generator is None or "asked" in batch:
             return batch
         dropped = torch.rand(self.config.num_items, generator=generator) < self.config.item_dropout
-        if self.item_text is None:                                              # nothing would be left of the item
+        if self.item_text is None and not self.modalities:                      # nothing would be left of the item
             dropped = torch.zeros_like(dropped)
         asked = torch.rand(batch["items"].shape, generator=generator) < self.config.future_positions
         return batch | {"dropped": dropped.to(self.device), "asked": asked.to(self.device)}

@@ -47,12 +47,12 @@ class SavedInterest:
         return self.config.space_id
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """Write `config.json`, `model.safetensors` (text vectors and trend included) and `catalogue.json`; where there
-        is an earlier model, its weights in `before_validation.safetensors`.
+        """Write `config.json`, `model.safetensors` (items' vectors and trend included) and `catalogue.json`; where
+        there is an earlier model, its weights in `before_validation.safetensors`.
         """
         super().save_pretrained(save_directory, **kwargs)
         for earlier in self._earlier:
-            weights = {name: value for name, value in earlier.state_dict().items() if name != "text_vectors"}
+            weights = {name: value for name, value in earlier.state_dict().items() if not _is_given(name)}
             save_file({name: value.contiguous() for name, value in weights.items()},
                       Path(save_directory) / EARLIER_FILE)
         if self.catalogue is not None:
@@ -78,7 +78,8 @@ class SavedInterest:
             if (Path(folder) / EARLIER_FILE).exists():
                 earlier = cls(model.config)
                 weights = load_file(Path(folder) / EARLIER_FILE)
-                earlier.load_state_dict({**weights, "text_vectors": model.text_vectors})
+                given = {name: value for name, value in model.state_dict().items() if _is_given(name)}
+                earlier.load_state_dict({**weights, **given})
                 model.keep_earlier(earlier.eval())
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise UnsafeModel(f"{folder} does not hold a complete interest model: {error}.") from error
@@ -90,3 +91,8 @@ class SavedInterest:
         for each in (model, *model._earlier):
             each.catalogue = catalogue
         return model.eval()
+
+
+def _is_given(name: str) -> bool:
+    """Whether a tensor was given to the model and is not learned: it is the same before and after the final pass."""
+    return name == "text_vectors" or (name.startswith("modalities.") and name.endswith(".vectors"))

@@ -13,9 +13,10 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.contracts import ITEMS, PARTITION_COLUMN
+from pipeline.contracts import ITEM_VECTORS, ITEMS, PARTITION_COLUMN
 from pipeline.errors import BadMapping, ContractViolation, UnreadableFile
 from pipeline.events.catalogue import first_events, items_from_events, items_from_file, merged_items
+from pipeline.events.item_vectors import vectors_from_file
 from pipeline.events.landing import LandingRows, landing_rows, resolve_columns
 from pipeline.events.mapping import Mapping
 from pipeline.events.sources import read_table
@@ -176,17 +177,20 @@ def _write_days(landing: Landing, name: str, rows: pl.DataFrame, first: Day, las
 def _write_items(
     landed: LandingRows, source: pl.DataFrame | None, file: Path | None, mapping: Mapping, settings: Settings
 ) -> tuple[int | None, int, bool]:
+    lake, changed = Lake.of(settings), False
     if source is not None:
-        seen = first_events(landed.rows, landed.moments)
-        arriving = items_from_file(source, mapping.items, file.name, seen, landed.moments.max())
+        asked = (source, mapping.items, file.name, first_events(landed.rows, landed.moments), landed.moments.max())
+        arriving = items_from_file(*asked)
+        if mapping.items.columns.vectors:
+            vectors = merged_items(lake.scan(ITEM_VECTORS).collect(), vectors_from_file(*asked), ITEM_VECTORS)
+            changed = lake.overwrite(ITEM_VECTORS, vectors).changed
     elif mapping.events.item_title:
         arriving = items_from_events(landed.rows, landed.moments, landed.titles)
     else:
         arriving = ITEMS.empty()
-    lake = Lake.of(settings)
     standing = lake.scan(ITEMS).collect()
     committed = lake.overwrite(ITEMS, merged_items(standing, arriving))
-    return committed.version, committed.rows, committed.changed
+    return committed.version, committed.rows, committed.changed or changed
 
 
 def _refusals(landed: LandingRows) -> dict[str, int]:

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from pipeline.contracts import BEHAVIOR_EVENTS, ITEM_TEXT, ITEMS
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEM_TEXT, ITEM_VECTORS, ITEMS
 from pipeline.errors import BadPartition
 from pipeline.evaluation.split import TimeSplit
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
@@ -34,6 +34,7 @@ class TrainingData:
     events: pl.DataFrame = field(repr=False)
     items: pl.DataFrame = field(repr=False)
     text: pl.DataFrame = field(repr=False)
+    vectors: pl.DataFrame = field(repr=False)
     text_space: str
     """the space of the text encoder in the settings"""
     versions: dict[str, int]
@@ -48,7 +49,8 @@ class TrainingData:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The items known when the test window begins."""
-        return Catalogue.from_frames(self.items, self.known_events, self.split.test_start)
+        found = Catalogue.from_frames(self.items, self.known_events, self.split.test_start)
+        return found.with_vectors(self.vectors, self.split.test_start)
 
     @cached_property
     def event_types(self) -> tuple[str, ...]:
@@ -93,7 +95,7 @@ def read_training_data(as_of: datetime, settings: Settings) -> TrainingData:
     rules = settings.evaluation
     split = TimeSplit.of(as_of, rules.test_days, rules.validation_days)
     lake = Lake.of(settings)
-    tables = (BEHAVIOR_EVENTS, ITEMS, ITEM_TEXT)
+    tables = (BEHAVIOR_EVENTS, ITEMS, ITEM_TEXT, ITEM_VECTORS)
     versions = {table.name: number for table in tables if (number := lake.version(table)) is not None}
     last = Day.of(as_of - timedelta(microseconds=1))
     events = lake.scan(BEHAVIOR_EVENTS, None, last, versions.get(BEHAVIOR_EVENTS.name))
@@ -110,6 +112,7 @@ def read_training_data(as_of: datetime, settings: Settings) -> TrainingData:
         events=events,
         items=lake.scan(ITEMS, version=versions.get(ITEMS.name)).collect(),
         text=lake.scan(ITEM_TEXT, version=versions.get(ITEM_TEXT.name)).collect(),
+        vectors=lake.scan(ITEM_VECTORS, version=versions.get(ITEM_VECTORS.name)).collect(),
         text_space=Whitening.load(whitening).space_id if whitening.is_file() else "",
         versions=versions,
         lake=lake,

@@ -21,6 +21,7 @@ from pipeline.features.training_rows import build_training_rows
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.item_start import co_occurrence_vectors
+from pipeline.models.modalities import modality_vectors
 from pipeline.models.recommender import new_events, top_k
 from pipeline.training.batches import RowBatches
 from pipeline.training.device import choose_device
@@ -72,11 +73,13 @@ def train_interest_model(
     """
     device = choose_device(run.device)
     text_dim = 0 if text_vectors is None else text_vectors.shape[1]
-    config = config.for_data(catalogue, histories_train.event_types, text_dim)
+    modalities = modality_vectors(catalogue)
+    widths = {name: vectors.shape[1] for name, vectors in modalities.items()}
+    config = config.for_data(catalogue, histories_train.event_types, text_dim, widths)
     start = None
     if config.item_start:
         start = config.item_start * co_occurrence_vectors(histories_train, config.num_items, config.dim, run.seed)
-    model = InterestEvolutionModel.for_catalogue(config, catalogue, text_vectors, run.seed, start)
+    model = InterestEvolutionModel.for_catalogue(config, catalogue, text_vectors, run.seed, start, modalities)
     model.trained_items[np.unique(histories_train.items[histories_train.items >= FIRST_ITEM])] = True
     model = model.to(device)
 
@@ -241,5 +244,6 @@ def _fingerprint(before: Histories, after: Histories, catalogue: Catalogue, text
                  config: InterestEvolutionConfig, run: TrainingRun) -> str:
     arrays = [array for part in (before, after) for array in (part.offsets, part.items, part.types, part.times)]
     empty = np.zeros(0, dtype=np.float32)
+    arrays += [catalogue.vectors[name] for name in sorted(catalogue.vectors)]
     return fingerprint_of(*arrays, catalogue.item_ids, empty if text is None else text, config.own_fields(),
                           (run.seed, run.device, run.precision))

@@ -1,9 +1,13 @@
 """How a log is cut for a benchmark, checked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
 from pipeline.benchmark.questions import LEAVE_ONE_OUT, TIME, split_log
+from pipeline.contracts import ITEM_VECTORS
 from pipeline.errors import BadMapping, BadSetting, ContractViolation
 from pipeline.evaluation.split import ask
 
@@ -42,6 +46,14 @@ def test_described_items_without_an_event_can_be_asked_for(log_of):
     split = split_log(log_of(days, ["i11,the eleventh,kind", "i77,never seen,kind", "i78,,"]), TIME, 0.8)
     assert items_of(split, split.test, "x")[-1] == "i11"
     assert "i77" in split.catalogue.item_ids and "i78" not in split.catalogue.item_ids
+
+
+def test_an_item_of_which_only_a_picture_is_known_can_be_asked_for(log_of):
+    log = log_of([f"u{n},{n % 3},2026-01-{n + 1:02d}" for n in range(20)], ["0,,", "7,,", "8,,"])
+    shown = pl.DataFrame([("7", "image", [1.0, 2.0], None)], schema=ITEM_VECTORS.schema, orient="row")
+    split = split_log(replace(log, vectors=shown), "time", 0.8)
+    assert split.catalogue.item_ids[2:] == ("0", "1", "2", "7")
+    assert split.catalogue.vectors["image"].tolist() == [[0, 0]] * 5 + [[1, 2]]
 
 
 def test_equal_times_keep_the_order_of_the_file(log_of):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, SEQUENCE_FEATURES
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEM_VECTORS, ITEMS, SEQUENCE_FEATURES
 from pipeline.features.histories import UNKNOWN, Catalogue, Histories, microseconds_of
 
 
@@ -52,6 +52,21 @@ def test_a_catalogue_knows_neither_later_items_nor_later_descriptions():
     later = Catalogue.from_frames(ITEM_ROWS, EVENTS, as_of=day(8))
     assert later.item_ids[2:] == ("i1", "i2", "i3", "i9", "nowhere")
     assert later.titles[2] == "one, renamed later"
+
+
+def test_a_catalogue_knows_no_later_vectors_and_none_of_an_older_encoder():
+    rows = pl.DataFrame(
+        [("i1", "image", [1.0, 2.0], day(1)), ("i1", "image", [3.0, 4.0], day(5)), ("i2", "image", [9.0], day(1)),
+         ("i3", "image", [5.0, 6.0], day(7)), ("gone", "image", [7.0, 8.0, 9.0], day(6)),
+         ("i2", "audio", [1.0], day(2))],
+        schema=ITEM_VECTORS.schema, orient="row",
+    )
+    found = CATALOGUE.with_vectors(rows, day(6)).vectors
+    assert list(found) == ["audio", "image"]
+    assert found["image"].tolist() == [[0, 0], [0, 0], [3, 4], [0, 0], [0, 0]]
+    assert found["audio"].tolist() == [[0], [0], [0], [1], [0]]
+    assert CATALOGUE.with_vectors(rows, day(7)).vectors["image"][4].tolist() == [5, 6]
+    assert CATALOGUE.vectors == {}
 
 
 def test_events_are_ordered_by_user_time_and_event_id():

@@ -8,6 +8,7 @@ import pytest
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
+from pipeline.models.modalities import modality_vectors
 
 HOUR = 3_600_000_000
 LENGTHS = (0, 1, 2, 3, 7, 8, 9, 12, 30, 5)
@@ -22,13 +23,14 @@ class InterestWorld:
     def config(self, **changes) -> InterestEvolutionConfig:
         fields = {"dim": 16, "layers": 2, "heads": 2, "feed_forward": 32, "history_length": 12} | changes
         config = InterestEvolutionConfig(**fields)
-        return config.for_data(self.catalogue, self.histories.event_types, self.text.shape[1])
+        widths = {name: vectors.shape[1] for name, vectors in modality_vectors(self.catalogue).items()}
+        return config.for_data(self.catalogue, self.histories.event_types, self.text.shape[1], widths)
 
     def model(self, seed: int = 3, **changes) -> InterestEvolutionModel:
         """Every parameter is random, so that nothing is hidden behind a zero; all items but the last were trained."""
         import torch
 
-        model = InterestEvolutionModel.for_catalogue(self.config(**changes), self.catalogue, self.text, seed)
+        model = self._fresh(self.config(**changes), seed)
         with torch.no_grad():
             for value in model.parameters():
                 value.add_(torch.randn_like(value) * 0.2)
@@ -37,10 +39,15 @@ class InterestWorld:
         return model.eval()
 
 
+    def _fresh(self, config: InterestEvolutionConfig, seed: int) -> InterestEvolutionModel:
+        modalities = modality_vectors(self.catalogue)
+        return InterestEvolutionModel.for_catalogue(
+            config, self.catalogue, self.text, seed, modalities=modalities
+        )
+
     def learner(self, **changes) -> InterestEvolutionModel:
         """Fresh, and without dropout."""
-        config = self.config(**changes, dropout=0.0)
-        model = InterestEvolutionModel.for_catalogue(config, self.catalogue, self.text, seed=3)
+        model = self._fresh(self.config(**changes, dropout=0.0), seed=3)
         model.trained_items[:] = True
         return model
 
@@ -48,7 +55,7 @@ class InterestWorld:
         """The loss of a learner before each step, on one batch."""
         import torch
 
-        model, batch = self.learner(**changes), batch_of(events)
+        model, batch = self.learner(**changes), self.batch(events)
         optimiser, losses = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.01), []
         for _ in range(steps):
             loss = model(batch)["loss"]
@@ -60,18 +67,17 @@ class InterestWorld:
 
     def parts_of_the_loss(self, events: dict, **changes) -> dict:
         """Name → scalar, of the same batch and a learner."""
-        return self.learner(**changes)(batch_of(events))
+        return self.learner(**changes)(self.batch(events))
 
+    def batch(self, events: dict) -> dict:
+        """A training batch in which users go on as `events` do."""
+        import torch
 
-def batch_of(events: dict) -> dict:
-    """A training batch in which users go on as `events` do."""
-    import torch
-
-    return {
-        **events, "next_items": events["items"].roll(-1, dims=1), "next_types": events["types"].roll(-1, dims=1),
-        "future_items": events["items"].roll(-2, dims=1)[..., None], "category_mix": torch.full((4, 12, 2), 0.5),
-        "trend": torch.zeros(2, 22, 1), "trend_rows": torch.zeros(4, 12, dtype=torch.long),
-    }
+        return {
+            **events, "next_items": events["items"].roll(-1, dims=1), "next_types": events["types"].roll(-1, dims=1),
+            "future_items": events["items"].roll(-2, dims=1)[..., None], "category_mix": torch.full((4, 12, 2), 0.5),
+            "trend": torch.zeros(2, 22, 1), "trend_rows": torch.zeros(4, 12, dtype=torch.long),
+        }
 
 
 @pytest.fixture(scope="session")

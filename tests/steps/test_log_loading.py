@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, QUARANTINED_EVENTS
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEM_VECTORS, ITEMS, QUARANTINED_EVENTS
 from pipeline.errors import BadMapping, UnreadableFile
 from pipeline.events.mapping import Mapping, load_mapping
 from pipeline.partitions import Day
@@ -162,3 +162,17 @@ def test_every_row_of_online_retail_is_accounted_for(settings, lake, ledger, sha
     assert "unknown" not in lake.scan(ITEMS).collect()["title"].to_list()
     quarantined = lake.scan(QUARANTINED_EVENTS).select("reason").collect()["reason"].value_counts()
     assert dict(quarantined.iter_rows()) == loaded.refused_by_mapping
+
+
+def test_vectors_of_items_land_beside_them_and_reach_a_training(settings, lake, ledger, files, tmp_path):
+    """Nothing is known of an item before its first event, of its picture neither."""
+    ratings, movies = files
+    shown = pl.read_csv(movies, infer_schema=False).with_columns(look=pl.Series(["1 0 0", "0 1 0", None]))
+    shown.write_csv(tmp_path / "shown.csv")
+    columns = MOVIELENS.items.columns.model_copy(update={"vectors": {"image": "look"}})
+    mapping = MOVIELENS.model_copy(update={"items": MOVIELENS.items.model_copy(update={"columns": columns})})
+    loaded = load_logs(ratings, tmp_path / "shown.csv", mapping, settings, LATER)
+    assert loaded.changed and not load_logs(ratings, tmp_path / "shown.csv", mapping, settings, LATER).changed
+    rows = lake.scan(ITEM_VECTORS).collect()
+    items = lake.scan(ITEMS).collect()
+    assert rows.join(items, on=["item_id", "valid_from"], how="semi").height == rows.height == 2

@@ -1,6 +1,6 @@
 """A tiny world with a pattern to learn: two groups of users, each going round its own items."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -61,5 +61,8 @@ def rounds() -> Rounds:
     )
     text = np.random.default_rng(0).normal(size=(catalogue.num_items, 5)).astype(np.float32)
     text[:FIRST_ITEM] = 0.0
+    looks = np.random.default_rng(1).normal(size=(catalogue.num_items, 4)).astype(np.float32)
+    looks[[*range(FIRST_ITEM), 5]] = 0.0
+    catalogue = replace(catalogue, vectors={"image": looks})
     border = START + timedelta(days=24)
     return Rounds(catalogue, histories.before(border), histories.between(border, START + timedelta(days=30)), text)

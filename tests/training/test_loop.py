@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from pipeline.errors import BadSetting
-from pipeline.features.histories import FIRST_ITEM, UNKNOWN
+from pipeline.features.histories import FIRST_ITEM, UNKNOWN, Catalogue
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.training.device import choose_device
 from pipeline.training.epochs import TrainingRun, fit_epochs, learning_rate_at
@@ -178,6 +178,21 @@ def test_a_model_without_text_is_trained(rounds):
     assert np.isfinite(trained.model.encode(rounds.train)).all()
 
 
+def test_an_item_that_nobody_had_is_found_by_its_picture(rounds):
+    """Every item of a group looks like the others of it, and so does the new one of the first group."""
+    old = rounds.catalogue
+    rows = list(zip(old.item_ids, old.titles, old.categories, strict=True))[FIRST_ITEM:]
+    catalogue = Catalogue.of([*rows, ("z", "new", ())])
+    looks = np.array([[0, 0], [0, 0], *[[1, 0]] * 6, *[[0, 1]] * 6, [1, 0]], dtype=np.float32)
+    noise = np.random.default_rng(2).normal(scale=0.1, size=looks.shape).astype(np.float32)
+    catalogue = replace(catalogue, vectors={"image": np.where(looks.any(axis=1, keepdims=True), looks + noise, 0.0)})
+    config = rounds.config(reads_text=False, item_dropout=0.5)
+    trained = train_interest_model(*rounds.inputs[:2], catalogue, None, config, replace(QUICK, max_epochs=8))
+    scores = trained.model.scores(rounds.train, AS_OF)
+    likes = scores[:, -1] - scores[:, FIRST_ITEM:-1].mean(axis=1)
+    assert likes[::2].min() > likes[1::2].max()
+
+
 CHANGED = {
     "encoder": "gru", "dim": 24, "layers": 2, "heads": 4, "feed_forward": 16, "dropout": 0.5, "history_length": 5,
     "gap_buckets": 3, "item_dropout": 0.6, "horizon_days": 2.0, "period_days": 1.0, "future_samples": 1,
@@ -186,9 +201,10 @@ CHANGED = {
     "learning_rate": 0.02, "weight_decay": 0.9, "warmup_steps": 2, "max_grad_norm": 0.01, "tokens_a_batch": 30,
     "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0, "item_start": 0.0,
     "title_tokens": 2, "lora_rank": 3, "item_loss": "gbce", "softmax_rows": 7, "calibration": 0.1,
-    "reads_text": False, "reads_time": False, "reads_trend": False,
+    "reads_text": False, "reads_modalities": False, "reads_time": False, "reads_trend": False,
 }
-FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "space_id", "trend_as_of", "language_config"}
+FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "modality_dims", "space_id", "trend_as_of",
+             "language_config"}
 OF_SAMPLES, OF_LANGUAGE = ("negatives", "negative_power", "item_loss"), ("language_model", "title_tokens", "lora_rank")
 """Fields that are read only where others have a certain value."""
 
