@@ -73,6 +73,7 @@ DEFINITIONS: dict[Table, Definition] = {
         settings=lambda settings: {
             "depth": settings.recommending.depth,
             "include_seen": settings.recommending.include_seen,
+            "diversity": settings.recommending.diversity,
         },
     ),
 }

@@ -29,11 +29,13 @@ def ask_one(
     include_seen: bool,
     samples: int,
     seed: int,
+    diversity: float = 0.0,
 ) -> Comparison:
     """The questions of the split put to a fitted model; its lists go to `place`. See `compare`."""
     return compare(
         {name: model}, split.known, split.test, split.catalogue, split.test_start,
-        include_seen=include_seen, samples=samples, seed=seed, item_vectors=text, depth=DEPTH, tell=tell,
+        include_seen=include_seen, samples=samples, seed=seed, item_vectors=text, depth=DEPTH, diversity=diversity,
+        tell=tell,
         keep=lambda _, users, lists, scores: write_lists(place, users, lists, scores, split.catalogue),
     )
 

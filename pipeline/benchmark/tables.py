@@ -58,6 +58,9 @@ def markdown(result: Mapping) -> str:
         model = row["model"]
         seeds = ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"])
         lines.append(f"| {model} | {seeds} | {first[model]['cpu_seconds']:.1f} | {result['scoring_seconds'][model]} |")
+    for model, error in result["calibration_error"].items():
+        lines += ["", f"{model} says how probable it is that a user takes an item of their list: off by {error:.4f} on "
+                  "average (expected calibration error of the first 50 items, ten groups, first seed)."]
     lines += claim_lines(result["claims"])
     if ablation := result.get("ablation"):
         lines += ablation_lines(ablation)

@@ -31,6 +31,9 @@ def benchmark(
     first_seed: Annotated[int, typer.Option(help="The first seed.")] = 7,
     models: Annotated[str, typer.Option(metavar="A,B", help="Some of the models; all by default.")] = "",
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Items may be asked for again.")] = False,
+    diversity: Annotated[
+        float, typer.Option(help="From 0 to 1: how much all lists are made of items whose texts are unlike.")
+    ] = 0.0,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A field of the interest model's configuration; repeat."),
@@ -74,6 +77,7 @@ def benchmark(
         first_seed=first_seed,
         models=tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip())) or models_at_hand(),
         include_seen=include_seen,
+        diversity=diversity,
         encoder=settings.text.encoder,
         batch_size=settings.text.batch_size,
         max_tokens=settings.text.max_tokens,

@@ -13,7 +13,7 @@ RECOMMENDATIONS = Table(
     columns=(
         Column("user_id", pl.String(), "for whom"),
         Column("item_ids", pl.List(pl.String()), "recommended items, best first"),
-        Column("scores", pl.List(pl.Float32()), "hybrid score of the same items, falling"),
+        Column("scores", pl.List(pl.Float32()), "hybrid score of the same items, falling unless lists are diversified"),
         Column("space_id", pl.String(), "the one space of user vector, item index and CF factors"),
         Column("model_version", pl.Int64(), "registered version of collaborative_filter"),
         Column("model_cutoff", UTC_TIME, "end of the data that the models were trained and chosen on"),

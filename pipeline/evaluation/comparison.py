@@ -20,11 +20,13 @@ import numpy as np
 
 from pipeline.evaluation import metrics
 from pipeline.evaluation.bootstrap import Interval, interval_of, paired_difference, resampled_means
+from pipeline.evaluation.calibration import CALIBRATED_DEPTH, list_calibration
 from pipeline.evaluation.cohorts import GROUPS, ITEM_COHORTS, category_mix, item_cohorts, user_cohorts
 from pipeline.evaluation.fairness import group_gap
 from pipeline.evaluation.split import Questions, ask
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
-from pipeline.models.recommender import Recommender, mask_special_items, top_k
+from pipeline.models.diversity import diverse_top_k
+from pipeline.models.recommender import Recommender, mask_special_items
 
 SHOWN = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
 FAIR = ("ndcg@10", "recall@50")
@@ -68,6 +70,8 @@ class Comparison:
     seed: int
     exposure: dict[str, float] = field(default_factory=dict)
     """model → Gini coefficient of how often each item is shown"""
+    calibration: dict[str, float] = field(default_factory=dict)
+    """model → expected calibration error of its lists; NaN for a model whose scores are no probabilities"""
 
     def of(self, model: str, metric: str, cohort: str = "all") -> np.ndarray:
         """[users] values of a metric, NaN outside the cohort. Raises ValueError for an unknown name."""
@@ -146,9 +150,12 @@ class Comparison:
         """Every metric's mean over all users, ready to be logged; metrics without a value are left out."""
         found = {name: values[np.isfinite(values)] for name, values in self.values[model].items()}
         means = {name: float(values.mean()) for name, values in found.items() if values.size}
-        exposure = self.exposure.get(model, float("nan"))
-        shown = {f"exposure_gini@{LIST_DEPTH}": exposure} if np.isfinite(exposure) else {}
-        return {**means, f"coverage@{LIST_DEPTH}": self.coverage[model], **shown}
+        whole = {
+            f"exposure_gini@{LIST_DEPTH}": self.exposure.get(model, float("nan")),
+            f"calibration_error@{CALIBRATED_DEPTH}": self.calibration.get(model, float("nan")),
+        }
+        known = {name: value for name, value in whole.items() if np.isfinite(value)}
+        return {**means, f"coverage@{LIST_DEPTH}": self.coverage[model], **known}
 
     def to_dict(self) -> dict:
         """JSON-serialisable, values of users included (packed), ids of users not; `table` is there for readers."""
@@ -160,6 +167,7 @@ class Comparison:
             "facts": self.facts,
             "coverage": self.coverage,
             "exposure": _without_infinities(self.exposure),
+            "calibration": _without_infinities(self.calibration),
             "fairness": _without_infinities(self.fairness()),
             "stability": _without_infinities({
                 model: self.interval(model, f"overlap@{LIST_DEPTH}", "idle").mean for model in self.models
@@ -194,7 +202,8 @@ class Comparison:
             },
             cohorts={name: _unpack(text) > 0 for name, text in given["cohorts"].items()},
             coverage=dict(given["coverage"]),
-            exposure={name: float("nan") if gini is None else gini for name, gini in given.get("exposure", {}).items()},
+            exposure=_with_nan(given.get("exposure", {})),
+            calibration=_with_nan(given.get("calibration", {})),
             health={name: Health(**facts) for name, facts in given["health"].items()},
             seconds=dict(given["seconds"]),
             samples=given["samples"],
@@ -233,6 +242,7 @@ def compare(
     seed: int = 7,
     item_vectors: np.ndarray | None = None,
     depth: int | None = None,
+    diversity: float = 0.0,
     keep: Callable[[str, Histories, np.ndarray, np.ndarray], None] | None = None,
     tell: Callable[[str, datetime], None] | None = None,
 ) -> Comparison:
@@ -247,6 +257,7 @@ def compare(
         reference: the model that the others are compared with; the first one when not given.
         include_seen: whether items that the user has had may be recommended, and are asked for, again.
         item_vectors: [num_items, dim] for the diversity of lists; category shares when not given.
+        diversity: how much lists are made of unlike items, as in `diverse_top_k`; 0: by score alone.
         depth: length of the lists; the largest of `ks` when not given.
         keep: is given each model's name, the asked users, their lists [users, depth] and the lists' scores.
         tell: where given, users are asked at their own moments instead of at `test_start` (see `own_moments`), and
@@ -264,7 +275,10 @@ def compare(
     counts = np.bincount(known.items, minlength=catalogue.num_items).astype(np.float64)
     groups = item_cohorts(counts)
     vectors = catalogue.category_matrix() if item_vectors is None else item_vectors
-    scores_of = {name: _Asked(questions, catalogue, test_start, max(*ks, depth or 0)) for name in recommenders}
+    scores_of = {
+        name: _Asked(questions, catalogue, test_start, max(*ks, depth or 0), vectors, diversity)
+        for name in recommenders
+    }
     for name, recommender in recommenders.items():
         scores_of[name].ask(recommender, None if tell is None else partial(tell, name))
         if keep is not None:
@@ -310,6 +324,10 @@ def compare(
             name: metrics.exposure_gini(asked.lists[:, :LIST_DEPTH], catalogue.num_items)
             for name, asked in scores_of.items()
         },
+        calibration={
+            name: list_calibration(recommenders[name], asked.lists, asked.scores, questions)
+            for name, asked in scores_of.items()
+        },
         health={name: Health(asked.broken_users, asked.constant_users) for name, asked in scores_of.items()},
         seconds={name: asked.seconds for name, asked in scores_of.items()},
         samples=samples,
@@ -321,8 +339,12 @@ def compare(
 class _Asked:
     """One model's lists [users, depth], and how sound its scores were; scored in chunks so that memory is bounded."""
 
-    def __init__(self, questions: Questions, catalogue: Catalogue, as_of: datetime, depth: int) -> None:
+    def __init__(
+        self, questions: Questions, catalogue: Catalogue, as_of: datetime, depth: int, vectors: np.ndarray,
+        diversity: float,
+    ) -> None:
         self.questions, self.catalogue, self.as_of, self.depth = questions, catalogue, as_of, depth
+        self.vectors, self.diversity = vectors, diversity
         self.lists = np.full((questions.num_users, depth), -1, dtype=np.int64)
         self.scores = np.full((questions.num_users, depth), -np.inf, dtype=np.float32)
         self.broken_users = self.constant_users = 0
@@ -353,7 +375,9 @@ class _Asked:
         if broken.any():  # a model that cannot be ranked shows nothing and hits nothing
             scores = mask_special_items(np.where(broken[:, None], -np.inf, scores))
         seen = None if self.questions.include_seen else known
-        self.lists[users], self.scores[users] = top_k(scores, self.depth, seen)
+        self.lists[users], self.scores[users] = diverse_top_k(
+            scores, self.depth, seen, self.vectors, self.diversity
+        )
 
 
 def own_moments(known: Histories, groups: int = OWN_MOMENTS) -> list[tuple[datetime, np.ndarray]]:
@@ -405,6 +429,11 @@ def _pack(values: np.ndarray) -> str:
 
 def _unpack(text: str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<f4")
+
+
+def _with_nan(found: Mapping[str, float | None]) -> dict[str, float]:
+    """JSON's null as what it was."""
+    return {name: float("nan") if value is None else value for name, value in found.items()}
 
 
 def _without_infinities(found):

@@ -151,6 +151,25 @@ def miscalibration(lists: np.ndarray, category_matrix: np.ndarray, known_mix: np
     return np.where((totals > 0) & (known_mix.sum(axis=1) > 0), divergence, np.nan)
 
 
+def calibration_error(probabilities: np.ndarray, hits: np.ndarray, bins: int = 10) -> float:
+    """How far probabilities are from what happens, on average (expected calibration error, Naeini et al. 2015).
+
+    Args:
+        probabilities: [n] in [0, 1].
+        hits: [n] bool, whether it happened.
+        bins: groups of like probabilities, as equal in number as can be; of each the mean probability is held against
+            the share of hits.
+
+    Returns:
+        In [0, 1], 0 is best; NaN where nothing was predicted.
+    """
+    if not len(probabilities):
+        return float("nan")
+    order = np.argsort(probabilities, kind="stable")
+    groups = np.array_split(order, min(bins, len(order)))
+    return float(sum(abs(probabilities[part].mean() - hits[part].mean()) * len(part) for part in groups) / len(order))
+
+
 def _mean_of_shown(values: np.ndarray, shown: np.ndarray) -> np.ndarray:
     count = shown.sum(axis=1)
     return np.where(count > 0, (values * shown).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -5,14 +5,17 @@ What a person should know about a trained version: a page of Markdown and two pl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.evaluation.comparison import SHOWN, Comparison
 from pipeline.evaluation.split import TimeSplit
+from pipeline.features.histories import EPOCH, FIRST_ITEM, Histories
 
 CURVES_A_ROW = 4
+HYBRID = "hybrid"
 
 INTENDED_USE = {
     "interest_evolution": (
@@ -40,19 +43,27 @@ def model_card(
     evaluation: Mapping,
     params: Mapping[str, object],
     lineage: Mapping[str, str],
+    learned: Histories,
 ) -> str:
-    """The model card, in Markdown."""
+    """The model card, in Markdown; `learned` is what the weights were learned from."""
     facts = evaluation["comparison"]["facts"]
+    items = len(np.unique(learned.items[learned.items >= FIRST_ITEM]))
     lines = [
         f"# {model}",
         "",
+        "## Intended use",
+        "",
         INTENDED_USE[model],
+        "",
+        "## Data and cutoff",
         "",
         "| what | value |",
         "|---|---|",
         f"| run | `{run_key}` |",
-        f"| weights learned before | {split.validation_start.isoformat()} |",
-        f"| checkpoint chosen before | {split.test_start.isoformat()} |",
+        f"| trained on | {learned.num_events:,} events of {int((learned.lengths > 0).sum()):,} users on {items:,} "
+        f"items{_since(learned)} |",
+        f"| trained before | {split.validation_start.isoformat()} |",
+        f"| checkpoint chosen, and a last pass learned, before | {split.test_start.isoformat()} |",
         f"| tested before (model cutoff) | {split.as_of.isoformat()} |",
         f"| users, events, items in the test | {facts['users']}, {facts['events']}, {facts['items']} |",
         *(f"| {name} | `{value}` |" for name, value in sorted(lineage.items())),
@@ -64,11 +75,17 @@ def model_card(
         *_table(evaluation["comparison"]["table"]),
         "",
     ]
-    lines += ["## By cohort", "", *_by_cohort(evaluation["comparison"].get("by_cohort") or {}, model), ""]
+    cohorts = evaluation["comparison"].get("by_cohort") or {}
+    lines += ["## By cohort", "", *_by_cohort(cohorts, model), ""]
+    if model != HYBRID and any(HYBRID in found for found in cohorts.values()):
+        lines += ["Of the hybrid, which is what users get:", "", *_by_cohort(cohorts, HYBRID), ""]
+    error = (evaluation["comparison"].get("calibration") or {}).get(HYBRID)
+    if error is not None:
+        lines += [f"Its probabilities are off by {error:.4f} on average (expected calibration error).", ""]
     if evaluation.get("placebo"):
         lines += ["## Does the long-term interest help?", "", *_table(evaluation["placebo"]["table"]), ""]
     if evaluation.get("hybrid_placebo"):
-        lines += ["And in the hybrid, which is what users get:", "", *_table(evaluation["hybrid_placebo"]["table"]), ""]
+        lines += ["And in the hybrid:", "", *_table(evaluation["hybrid_placebo"]["table"]), ""]
     if evaluation.get("staleness"):
         lines += ["## With a state some days old", "", *_table(evaluation["staleness"]["table"]), ""]
     lines += ["## Limits", "", *(f"- {limit}" for limit in LIMITS), ""]
@@ -107,6 +124,13 @@ def draw_plots(folder: Path, comparison: Comparison, curves: Mapping[str, Sequen
         written.append(folder / "training.png")
         figure.savefig(written[1], dpi=90)
     return written
+
+
+def _since(learned: Histories) -> str:
+    if not learned.num_events:
+        return ""
+    first = EPOCH + timedelta(microseconds=int(learned.times.min()))
+    return f", the first of {first:%Y-%m-%d}"
 
 
 def _by_cohort(cohorts: Mapping[str, Mapping[str, Mapping]], model: str) -> list[str]:

@@ -19,6 +19,7 @@ import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.hybrid_fit import choose_shift, draw_candidates, fit_weights
+from pipeline.models.platt import PlattScale, calibrate_lists
 from pipeline.models.recommender import USERS_AT_ONCE, Recommender, mask_special_items
 from pipeline.models.user_examples import examples_between
 
@@ -60,6 +61,8 @@ class Hybrid:
             )
         self.unseen: np.ndarray | None = None
         """[num_items] bool: nobody has had the item, as `observe` counted it; None: not known, no item is"""
+        self.calibration: PlattScale | None = None
+        """from a score to how probable it is that the user takes the item in as many days as the weights' window had"""
 
     def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> Hybrid:
         """Fit every part on the same histories; weights stay."""
@@ -101,6 +104,7 @@ class Hybrid:
         self.fresh[CONSTANT] += choose_shift(
             examples, lambda histories: self.scores(histories, moment), self.unseen, include_seen
         )
+        self.calibration = calibrate_lists(examples, lambda histories: self.scores(histories, moment), include_seen)
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
@@ -120,14 +124,18 @@ class Hybrid:
     def save(self, folder: Path) -> None:
         """Write the weights into `folder`; the parts, and what was observed, are saved by their owners."""
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"format": 2, "weights": self.weights, "fresh": self.fresh}
+        calibration = self.calibration and vars(self.calibration)
+        facts = {"format": 2, "weights": self.weights, "fresh": self.fresh, "calibration": calibration}
         (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, parts: Mapping[str, Recommender]) -> Hybrid:
         """Join fitted parts with the weights that `save` wrote. Raises ValueError when the parts are others."""
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        return cls(parts, facts["weights"], facts["fresh"])
+        loaded = cls(parts, facts["weights"], facts["fresh"])
+        if found := facts.get("calibration"):
+            loaded.calibration = PlattScale(**found)
+        return loaded
 
 
 def _standard(scores: np.ndarray) -> np.ndarray:

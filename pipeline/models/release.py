@@ -19,6 +19,7 @@ from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.baselines import ItemKNN, Popularity30d
 from pipeline.models.collaborative_filter import CollaborativeFilter
 from pipeline.models.content import Content
+from pipeline.models.diversity import diverse_top_k
 from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.interest_vectors import WithInterest
@@ -91,6 +92,7 @@ class Release:
         before.observe(known, moment)
         before.hybrid.fit_weights(known, future, moment, include_seen)
         self.hybrid.weights, self.hybrid.fresh = before.hybrid.weights, before.hybrid.fresh
+        self.hybrid.calibration = before.hybrid.calibration
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
@@ -100,12 +102,14 @@ class Release:
         return found
 
     def best(
-        self, histories: Histories, k: int, seen: tuple[np.ndarray, np.ndarray] | None, as_of: datetime
+        self, histories: Histories, k: int, seen: tuple[np.ndarray, np.ndarray] | None, as_of: datetime,
+        diversity: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each user.
 
         Args:
             seen: positions of users and item indices, two arrays [pairs], that are left out; None: nothing is.
+            diversity: how much a list is made of items unlike one another, as in `diverse_top_k`; 0: by score alone.
 
         Returns:
             items int64 and scores float32, both [users, k]; -1 and -inf where fewer remain.
@@ -113,7 +117,14 @@ class Release:
         scores = self.scores(histories, as_of)
         if seen is not None:
             scores[seen] = -np.inf
-        return top_k(scores, k)
+        return diverse_top_k(scores, k, None, self.vectors, diversity)
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray | None:
+        """How probable it is that a user takes an item of that score; None where that was not fitted.
+
+        Within as many days as the window had on which the weights were chosen.
+        """
+        return self.hybrid.calibration and self.hybrid.calibration(scores)
 
     def popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores [k] for somebody of whom nothing is known."""

@@ -137,7 +137,8 @@ def recommend(
             }
         )
         if sequences.height:
-            ranked = _flat(ranked_lists(release, sequences, k, lake, as_of, include_seen))
+            diversity = settings.recommending.diversity
+            ranked = _flat(ranked_lists(release, sequences, k, lake, as_of, include_seen, diversity))
     if popular is None:
         popular = _popular(lake, as_of, k)
     known = set(ranked["user_id"].unique())

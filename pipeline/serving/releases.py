@@ -51,12 +51,14 @@ def newest_sequences(lake: Lake, last: Day | None, users: Sequence[str] | None =
 
 
 def ranked_lists(
-    release: Release, sequences: pl.DataFrame, depth: int, lake: Lake, last: Day | None, include_seen: bool
+    release: Release, sequences: pl.DataFrame, depth: int, lake: Lake, last: Day | None, include_seen: bool,
+    diversity: float,
 ) -> pl.DataFrame:
     """The best items of each user of `sequences`: user_id, item_ids, scores, in order of user id.
 
     Args:
         last: what a user had up to this day is left out, unless `include_seen`.
+        diversity: from 0 (by score alone) to 1, how much a list is made of items unlike one another.
     """
     histories = Histories.from_sequences(sequences, release.catalogue, release.event_types)
     seen = None if include_seen else seen_pairs(lake, histories.user_ids, release, last)
@@ -69,7 +71,7 @@ def ranked_lists(
         if seen is not None:
             inside = (seen[0] >= first) & (seen[0] < first + part.num_users)
             pairs = seen[0][inside] - first, seen[1][inside]
-        items, scores = release.best(part, depth, pairs, moment)
+        items, scores = release.best(part, depth, pairs, moment, diversity)
         for row, values in zip(items, scores, strict=True):
             kept = row >= FIRST_ITEM
             item_ids.append(ids[row[kept]].tolist())

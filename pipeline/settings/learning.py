@@ -89,6 +89,11 @@ class Recommending(Group):
 
     depth: int = Field(default=100, ge=1, le=1000, description="Items for each user.")
     include_seen: bool = Field(default=False, description="Whether an item may be recommended again.")
+    diversity: float = Field(
+        default=0.0, ge=0, le=1,
+        description="How much a list is made of items whose texts are unlike, by maximal marginal relevance; 0: by "
+        "score alone.",
+    )
 
 
 class Spaces(Group):

@@ -160,6 +160,7 @@ class ModelRun:
         """How everything of this run is compared; keywords of `compare` and of the tables made with it."""
         return {
             "include_seen": self.settings.recommending.include_seen,
+            "diversity": self.settings.recommending.diversity,
             "samples": self.settings.evaluation.bootstrap_samples,
             "confidence": self.settings.evaluation.confidence,
             "seed": self.settings.training.seed,
@@ -201,8 +202,9 @@ class ModelRun:
         comparison = Comparison.from_dict(evaluation["comparison"])
         curves: dict[str, list[float]] = folder.training_facts()["curves"]
         rows, answer = save_example(folder.model, example)
+        learned = data.histories.before(data.split.validation_start)
         (folder.model / "README.md").write_text(
-            model_card(self.model, self.key, data.split, evaluation, params, lineage), encoding="utf-8"
+            model_card(self.model, self.key, data.split, evaluation, params, lineage, learned), encoding="utf-8"
         )
         artifacts = [folder.evaluation, folder.model / "README.md"]
         baselines = {

@@ -165,7 +165,8 @@ class _Ranking:
             self.releases[version.number] = load_release(self.registry, version)
         chosen = self.settings.recommending
         lists = ranked_lists(
-            self.releases[version.number], sequences, chosen.depth, self.lake, day, chosen.include_seen
+            self.releases[version.number], sequences, chosen.depth, self.lake, day, chosen.include_seen,
+            chosen.diversity,
         )
         return lists.select(
             "user_id",

@@ -96,6 +96,8 @@ def test_costs_seeds_and_versions_are_told(outcome):
     text = (out / "benchmark.md").read_text(encoding="utf-8")
     assert "| hybrid |" in text and (out / "plots" / "metrics.png").stat().st_size > 1000
     assert (out / "hybrid" / "recommendations-seed-8.parquet").is_file()
+    assert [*result["calibration_error"]] == ["hybrid"] and 0 <= result["calibration_error"]["hybrid"] < 0.5
+    assert "hybrid says how probable it is" in text
 
 
 @pytest.mark.parametrize(("more", "message"), [
@@ -105,10 +107,23 @@ def test_costs_seeds_and_versions_are_told(outcome):
     (("--preset", "movielens"), "Give either --mapping"),
     (("--set", "colour=3"), "no field colour"),
     (("--quantile", "2"), "from 0.1 to 0.99"),
+    (("--diversity", "2"), "The diversity is 2"),
 ])
 def test_a_misuse_is_one_line(shop, tmp_path, more, message):
     done = run(shop, tmp_path / "out", *more)
     assert done.exit_code == 2 and message in done.output and "Traceback" not in done.output
+
+
+def test_diversified_lists_hold_other_items(shop, tmp_path):
+    lists = []
+    for diversity in ("0", "0.9"):
+        done = run(shop, tmp_path, "--quantile", "0.7", "--seeds", "1", "--models", "popularity",
+                   "--diversity", diversity)
+        assert done.exit_code == 0, done.output
+        found = pl.read_parquet(tmp_path / "popularity" / "recommendations.parquet").filter(pl.col("rank") <= 4)
+        shelves = found.group_by("user_id").agg(pl.col("item_id").str.slice(0, 1).n_unique())
+        lists.append(shelves["item_id"].mean())
+    assert lists[1] > lists[0]
 
 
 def test_leave_one_out_tells_nobody_what_became_popular_after_their_time(tmp_path):

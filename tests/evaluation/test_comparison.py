@@ -82,6 +82,16 @@ def test_lists_are_described_beside_the_references(comparison):
     assert comparison.fairness(("ndcg@3",))["good"]["ndcg@3"]["worst"] == ""  # three users are no groups
 
 
+def test_probabilities_are_held_against_what_was_taken(asked, catalogue, start, scripted):
+    sure, mute = scripted(rows("cd", "h", "f")), scripted(rows("cd", "h", "f"))
+    sure.probabilities = np.ones_like
+    found = compare({"sure": sure, "mute": mute}, *asked, catalogue, start, samples=10)
+    # Of eight items six, six and three are shown, and two, one and one are taken; it was sure of all.
+    assert found.calibration["sure"] == pytest.approx(1 - 4 / 15)
+    assert np.isnan(found.calibration["mute"]) and "calibration_error@50" not in found.means("mute")
+    assert found.means("sure")["calibration_error@50"] == found.calibration["sure"]
+
+
 @pytest.mark.parametrize("asks", [("nobody", "ndcg@3", "all"), ("good", "ndcg@7", "all"), ("good", "ndcg@3", "tall")])
 def test_an_unknown_name_is_answered_with_the_names_there_are(comparison, asks):
     with pytest.raises(ValueError, match="There are: "):

@@ -68,6 +68,15 @@ def test_exposure_is_even_when_every_item_is_shown_as_often_and_uneven_when_one_
     assert np.isnan(metrics.exposure_gini(np.full((2, 3), -1), num_items=6))
 
 
+def test_calibration_error_is_the_mean_distance_between_what_was_said_and_what_happened():
+    said = np.array([0.1, 0.9, 0.3, 0.7])
+    happened = np.array([False, True, True, True])
+    # Halves: .1 and .3 say .2 where .5 happen, .7 and .9 say .8 where all happen.
+    assert metrics.calibration_error(said, happened, bins=2) == pytest.approx((0.3 + 0.2) / 2)
+    assert metrics.calibration_error(said, happened, bins=9) == pytest.approx((0.1 + 0.1 + 0.7 + 0.3) / 4)
+    assert np.isnan(metrics.calibration_error(said[:0], happened[:0]))
+
+
 def test_popularity_exposure_is_the_share_of_the_head_in_a_list():
     head = np.array([False, False, True, False, True])
     lists = np.array([[2, 3, 4], [3, -1, -1], [-1, -1, -1]])

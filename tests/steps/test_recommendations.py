@@ -1,5 +1,6 @@
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -90,3 +91,15 @@ def test_the_online_list_is_the_one_in_the_table(trained, first_day, known_at):
     served = open_feature_store(trained).get_online_features(features, [{"user_id": "u05"}]).to_dict()
     assert served["item_ids"] == [row["item_ids"][0].to_list()]
     assert served["space_id"] == [row["space_id"][0]]
+
+
+def test_diversified_lists_show_more_categories_and_begin_with_the_same_item(trained, first_day, known_at):
+    lists = []
+    for diversity in (0.0, 0.5):
+        settings = trained.model_copy(update={"recommending": Recommending(depth=60, diversity=diversity)})
+        recommend_items(first_day, settings, known_at)
+        lists.append(Lake(trained.lake_url).read(RECOMMENDATIONS, first_day).sort("user_id")["item_ids"].to_list())
+    plain, diverse = lists
+    assert [row[0] for row in plain] == [row[0] for row in diverse]
+    shown = [np.mean([len({int(item[1:]) // 100 for item in row[:10]}) for row in found]) for found in lists]
+    assert shown[0] + 1 < shown[1]
