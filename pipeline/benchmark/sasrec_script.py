@@ -7,7 +7,8 @@ environment (`make peers`), so it imports nothing of this project and nothing bu
 FOLDER has `learned.parquet` and `known.parquet` (user_id, item_id, order); `lists.parquet` (user_id, item_id, rank,
 score) and `facts.json` (cpu_seconds, tokens, epochs) are written into it. Training ends after so many CPU seconds of
 all threads, at the end of a batch. Settings are RecTools' own, but for 64 dimensions and two heads instead of 256 and
-four, which a processor would not get through once.
+four, which a processor would not get through once, and batches so small that an epoch has a hundred steps: of 128
+sequences a small log gives so few steps that the budget ends before anything is learned.
 """
 
 import json
@@ -23,6 +24,7 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
 DIM, HEADS, MOST_EPOCHS = 64, 2, 1000
+SMALLEST_BATCH, LARGEST_BATCH, STEPS_AN_EPOCH = 16, 128, 100
 
 
 class Budget(Callback):
@@ -60,8 +62,12 @@ def main(folder: Path, cpu_seconds: float, k: int, seed: int, include_seen: bool
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )
 
-    model = SASRecModel(n_factors=DIM, n_heads=HEADS, deterministic=True, get_trainer_func=trainer)
-    model.fit(Dataset.construct(interactions(folder / "learned.parquet")))
+    learned = interactions(folder / "learned.parquet")
+    batch = min(max(learned[Columns.User].nunique() // STEPS_AN_EPOCH, SMALLEST_BATCH), LARGEST_BATCH)
+    model = SASRecModel(
+        n_factors=DIM, n_heads=HEADS, batch_size=batch, deterministic=True, get_trainer_func=trainer,
+    )
+    model.fit(Dataset.construct(learned))
     spent = next(callback for callback in model.fit_trainer.callbacks if isinstance(callback, Budget))
     known = Dataset.construct(interactions(folder / "known.parquet"))
     found = model.recommend(
