@@ -23,6 +23,8 @@ SMALL: dict[str, list[str]] = {
     "training_set": ["--rows", "200000"],
     "online_publish": ["--rows", "20000"],
     "online_lookup": ["--users", "5000"],
+    "online_http": ["--users", "2000", "--requests", "200"],
+    "growth": [],
 }
 FULL: dict[str, list[str]] = {
     "feature_build": ["--events", "20000000", "--users", "400000"],
@@ -30,6 +32,8 @@ FULL: dict[str, list[str]] = {
     "training_set": ["--rows", "1000000"],
     "online_publish": [],
     "online_lookup": [],
+    "online_http": [],
+    "growth": [],
 }
 
 

@@ -1,5 +1,6 @@
 """
 Look-ups over HTTP from Feast's own server, with 1, 8 and 32 clients: over the fenced store and over Feast's stock one.
+Clients and server share the machine, so the more clients there are, the less of it the server has.
 
     python benchmarks/online_http.py                      # 5,000 users, each with 64 floats and 200 integers
 
@@ -28,6 +29,7 @@ from rich.table import Table
 
 CLIENTS = (1, 8, 32)
 ASKED = (1, 100)
+WARM_UP = 40
 HEADERS = {"Content-Type": "application/json"}
 
 
@@ -35,19 +37,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=5_000)
     parser.add_argument("--requests", type=int, default=400, help="in all, of each row")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="processes of the server")
     parser.add_argument("--serve", nargs=4, metavar=("STORE", "CONTENDER", "ADDRESS", "PORT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        serve(*given.serve, given.users)
+        serve(*given.serve, given.users, *given.workers)
         return
-    table = Table("store", "contender", title=f"{given.requests:,} requests", title_justify="left", box=None)
+    table = Table("store", "contender", "workers", title=f"{given.requests:,} requests", title_justify="left", box=None)
     for name in ("users asked", "clients", "p50 ms", "p99 ms", "requests/s", "p99 / p50 of one client"):
         table.add_column(name, justify="right")
     for store in ("sqlite", "redis"):
         for contender in ("fenced store", "Feast's stock store"):
-            with server(store, contender, given.users) as port:
-                for row in measured(port, given.users, given.requests):
-                    table.add_row(store, contender, *row)
+            for workers in given.workers:
+                with server(store, contender, given.users, workers) as port:
+                    for row in measured(port, given.users, given.requests):
+                        table.add_row(store, contender, str(workers), *row)
     Console(width=140).print(table)
 
 
@@ -84,13 +88,14 @@ def client(port: int, users: int, asked: int, requests: int, seed: int) -> list[
 
 
 @contextmanager
-def server(store: str, contender: str, users: int) -> Iterator[int]:
+def server(store: str, contender: str, users: int, workers: int) -> Iterator[int]:
     """The port of a Feast server over a store that holds the users' rows."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="online-http-") as folder, address_of(store, folder) as address:
-        command = [sys.executable, __file__, "--users", str(users), "--serve", store, contender, address, str(port)]
+        sizes = ["--users", str(users), "--workers", str(workers)]
+        command = [sys.executable, __file__, *sizes, "--serve", store, contender, address, str(port)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             for _ in range(1200):
@@ -99,21 +104,21 @@ def server(store: str, contender: str, users: int) -> Iterator[int]:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.1)
-            client(port, users, asked=1, requests=20, seed=0)
+            client(port, users, asked=1, requests=WARM_UP, seed=0)
             yield port
         finally:
             process.terminate()
             process.wait(30)
 
 
-def serve(kind: str, contender: str, address: str, port: str, users: int) -> None:
+def serve(kind: str, contender: str, address: str, port: str, users: int, workers: int) -> None:
     from feast.feature_server import start_server
 
     feast_reader(kind, address, profiles(users), contender)
     start_server(
-        store_of(kind, address, contender == "fenced store"), "127.0.0.1", int(port), no_access_log=True, workers=1,
-        worker_connections=1000, max_requests=0, max_requests_jitter=0, keep_alive_timeout=30, registry_ttl_sec=60,
-        tls_key_path="", tls_cert_path="", metrics=False,
+        store_of(kind, address, contender == "fenced store"), "127.0.0.1", int(port), no_access_log=True,
+        workers=workers, worker_connections=1000, max_requests=0, max_requests_jitter=0, keep_alive_timeout=30,
+        registry_ttl_sec=60, tls_key_path="", tls_cert_path="", metrics=False,
     )
 
 

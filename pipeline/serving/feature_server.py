@@ -82,4 +82,5 @@ def _asked(features: Any) -> dict[str, list[str]]:
 def serve_features(settings: Settings, clock: Callable[[], datetime]) -> None:
     """Serve until the process is told to end."""
     store = KeepingFeatureStore(settings, clock)
-    store.serve(host=settings.airflow.host, port=settings.ports.feast, no_access_log=True)
+    host, port, workers = settings.airflow.host, settings.ports.feast, settings.online.workers
+    store.serve(host=host, port=port, workers=workers, no_access_log=True)

@@ -14,6 +14,7 @@ class Online(Group):
 
     type: Literal["sqlite", "redis"] = Field(default="sqlite", description="Which store serves look-ups.")
     url: str = Field(default="", description="Redis: `host:port[,password=...]`. SQLite: empty for the home folder.")
+    workers: int = Field(default=2, ge=1, description="Processes that answer look-ups over HTTP, each on one core.")
 
 
 class Parity(Group):

@@ -60,7 +60,9 @@ def serve_command(settings: Settings) -> list[str]:
          -d '{"feature_service": "support_profile_v1", "entities": {"user_id": ["196"]}}'
     """
     host, port = settings.airflow.host, settings.ports.feast
-    return [*_feast_command(settings), "serve", "--host", host, "--port", str(port), "--no-access-log"]
+    workers = str(settings.online.workers)
+    options = ["--host", host, "--port", str(port), "--workers", workers, "--no-access-log"]
+    return [*_feast_command(settings), "serve", *options]
 
 
 def ui_command(settings: Settings) -> list[str]:
