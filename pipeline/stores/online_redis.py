@@ -167,7 +167,7 @@ def _clock_of(config: RepoConfig, view: FeatureView) -> str:
 def _hashes(client: Redis, keys: Sequence[bytes], fields: Sequence[str | bytes]) -> list[list[bytes | None]]:
     """The fields of each hash, from one round trip: a pipeline without what redis-py does for each command of one.
 
-    On the benchmark's hundred hashes that takes half the time of its pipeline, and two thirds of a script's.
+    On the benchmark's hundred hashes that takes half the time of its pipeline, and three quarters of a script's.
     """
     connection = client.connection_pool.get_connection()
     try:
