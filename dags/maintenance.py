@@ -1,8 +1,9 @@
 """
 Merges the small files of the lake's tables, and deletes files of versions older than `stores.keep_versions_days`.
+Logged look-ups older than `lookups.keep_days` are deleted before.
 
-Runs every Sunday. No table says anything else afterwards; what goes is the possibility to read older versions, from
-which older training sets would be repeated. Safe to run again.
+Runs every Sunday. No other table says anything else afterwards; what goes is the possibility to read older versions,
+from which older training sets would be repeated. Safe to run again.
 """
 
 from datetime import timedelta
@@ -32,10 +33,11 @@ def maintenance():
     @task(pool="lake", execution_timeout=timedelta(hours=4))
     def maintain() -> dict:
         from pipeline.observability import facts_of
+        from pipeline.partitions import utc_now
         from pipeline.settings import Settings
         from pipeline.steps.maintenance import maintain_lake
 
-        return facts_of(maintain_lake(Settings.load()))
+        return facts_of(maintain_lake(Settings.load(), utc_now()))
 
     maintain()
 

@@ -13,13 +13,16 @@ def maintain(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Merge small files of the tables and delete old versions; safe to repeat. Setting: stores.keep_versions_days.
+    """Merge small files of the tables and delete old versions and logged look-ups; safe to repeat.
+
+    Settings: stores.keep_versions_days, lookups.keep_days.
 
     Example: interest maintain
     """
+    from pipeline.partitions import utc_now
     from pipeline.steps.maintenance import maintain_lake
 
-    done = maintain_lake(settings_of(ctx))
+    done = maintain_lake(settings_of(ctx), utc_now())
     if as_json:
         print_json(done)
         return
@@ -28,4 +31,5 @@ def maintain(
             f"{escaped(table.table)}: {table.merged_files:,} small files merged into {table.written_files:,}, "
             f"{table.deleted_files:,} old files deleted"
         )
+    console.print(f"{done.forgotten_lookups:,} logged look-ups were old, and are deleted.")
     console.print(f"Versions of the last {done.kept_days:g} days can be read.")

@@ -34,6 +34,9 @@ class Lookups(Group):
     flush_seconds: float = Field(
         default=10.0, gt=0, description="How long kept look-ups wait in a server's memory to be written together."
     )
+    keep_days: float = Field(
+        default=30.0, gt=0, description="How long kept look-ups stay; `interest maintain` deletes older ones."
+    )
     push_minutes: float = Field(
         default=60.0, ge=0, description="How long a row may be on its way from its table to the online store."
     )

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from pipeline.contracts import INTEREST_WINDOWS, SEQUENCE_FEATURES
+from pipeline.contracts import INTEREST_WINDOWS, LOOKUP_LOG, SEQUENCE_FEATURES
 from pipeline.partitions import Day
 from pipeline.steps.maintenance import maintain_lake
 
@@ -30,12 +30,12 @@ def test_small_files_are_merged_and_every_version_still_says_the_same(lake, sett
         write_deltalake(lake.path(SEQUENCE_FEATURES), frame.to_arrow(), mode="append")
     before = lake.read(SEQUENCE_FEATURES, DAY)
     first = lake.scan(SEQUENCE_FEATURES, version=0).collect()
-    (done,) = maintain_lake(settings).tables
+    (done,) = maintain_lake(settings, WRITTEN).tables
     assert (done.table, done.merged_files, done.written_files, done.deleted_files) == ("sequence_features", 4, 1, 0)
     assert len(lake.file_uris(SEQUENCE_FEATURES)) == 1
     assert lake.read(SEQUENCE_FEATURES, DAY).equals(before)
     assert lake.scan(SEQUENCE_FEATURES, version=0).collect().equals(first)
-    again = maintain_lake(settings).tables[0]
+    again = maintain_lake(settings, WRITTEN).tables[0]
     assert (again.merged_files, again.deleted_files) == (0, 0)
     assert not lake.replace(SEQUENCE_FEATURES, DAY, before).changed
 
@@ -49,8 +49,20 @@ def test_what_no_kept_version_needs_is_deleted(lake, settings, tmp_path):
     crashed.write_bytes(b"half a file")
     long_ago = (datetime.now(UTC) - timedelta(days=200)).timestamp()
     os.utime(crashed, (long_ago, long_ago))
-    (done,) = maintain_lake(settings).tables
+    (done,) = maintain_lake(settings, WRITTEN).tables
     assert done.deleted_files == 1
     assert not crashed.exists()
     assert lake.read(SEQUENCE_FEATURES, DAY).height == 1
     assert not lake.exists(INTEREST_WINDOWS)
+
+
+def test_look_ups_are_kept_for_so_many_days_and_then_gone_from_every_version(lake, settings):
+    assert maintain_lake(settings, WRITTEN).forgotten_lookups == 0
+    edge = WRITTEN - timedelta(days=settings.lookups.keep_days)
+    moments = {"old": edge - timedelta(microseconds=1), "edge": edge, "new": WRITTEN}
+    for name, moment in moments.items():
+        row = (name, "anna", "ranking_v1", "long_term_interest", ["vector"], None, None, moment, moment)
+        lake.append(LOOKUP_LOG, pl.DataFrame([row], schema=LOOKUP_LOG.schema, orient="row"))
+    assert maintain_lake(settings, WRITTEN).forgotten_lookups == 1
+    assert sorted(lake.scan(LOOKUP_LOG).collect()["lookup_id"]) == ["edge", "new"]
+    assert maintain_lake(settings, WRITTEN).forgotten_lookups == 0

@@ -70,7 +70,7 @@ def test_a_row_that_comes_back_is_known_anew(taken_back, settings):
     build_features(SECOND, settings, again)
     assert known(settings, "anna")[-1] == (["a", "b"], again, None, True)
     assert [row[2] for row in known(settings, "anna")] == [None, TAKEN_BACK, TAKEN_BACK, None]
-    maintain_lake(settings)
+    maintain_lake(settings, again)
     assert len(known(settings, "anna")) == 4
 
 
