@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.benchmark.questions import BenchmarkSplit
+from pipeline.errors import ContractViolation
 from pipeline.evaluation.comparison import Comparison, compare
 from pipeline.evaluation.split import ask
 from pipeline.features.histories import Catalogue, Histories
@@ -17,6 +18,18 @@ from pipeline.models.recommender import Recommender
 
 DEPTH = 100
 """Items in a list."""
+
+
+def check_answerable(split: BenchmarkSplit, include_seen: bool) -> None:
+    """Raises ContractViolation where no model could be asked anything."""
+    asked = ask(split.known, split.test, include_seen)
+    if not asked.num_users:
+        raise ContractViolation(
+            f"Nobody can be asked: of {asked.events} test events {asked.outside_catalogue} are of items of which "
+            f"nothing is known before {split.test_start:%Y-%m-%d %H:%M}, {asked.without_history} users are new, and "
+            "the others only had again what they had. Try another --quantile, --split leave-one-out, --items with "
+            "titles, or --include-seen."
+        )
 
 
 def ask_one(

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.benchmark.ablation import ablation_table, rungs_of
-from pipeline.benchmark.asking import ask_one, write_targets
+from pipeline.benchmark.asking import ask_one, check_answerable, write_targets
 from pipeline.benchmark.claims import claim_tables
 from pipeline.benchmark.contenders import MODELS, SEEDED, Contenders, models_at_hand
 from pipeline.benchmark.forecasts import ForecastPlan, check_forecastable, forecast_tables
@@ -80,6 +80,7 @@ def run_benchmark(
 ) -> dict:
     """Fit, ask, write; gives back what `benchmark.json` holds. Raises BadSetting, ContractViolation."""
     split = split_log(log, plan.kind, plan.quantile)
+    check_answerable(split, plan.include_seen)
     if plan.forecasts:
         check_forecastable(split)
     out.mkdir(parents=True, exist_ok=True)

@@ -212,7 +212,7 @@ class ModelRun:
             for name in comparison.models
             if name != self.model
             for metric, value in comparison.means(name).items()
-            if metric in ("ndcg@10", "recall@50")
+            if metric in ("ndcg@10", "recall@50", "calibration_error@50")
         }
         card = Card(
             model_cutoff=data.split.as_of,

@@ -7,7 +7,7 @@ import pytest
 from pipeline.contracts import BEHAVIOR_EVENTS, RECOMMENDATIONS, SEQUENCE_FEATURES
 from pipeline.partitions import Day
 from pipeline.settings import Recommending
-from pipeline.steps.recommendations import recommend_items
+from pipeline.steps.recommendations import draft_recommendations, recommend_items
 from pipeline.stores.feature_store import open_feature_store
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.registry import Registry
@@ -97,8 +97,7 @@ def test_diversified_lists_show_more_categories_and_begin_with_the_same_item(tra
     lists = []
     for diversity in (0.0, 0.5):
         settings = trained.model_copy(update={"recommending": Recommending(depth=60, diversity=diversity)})
-        recommend_items(first_day, settings, known_at)
-        lists.append(Lake(trained.lake_url).read(RECOMMENDATIONS, first_day).sort("user_id")["item_ids"].to_list())
+        lists.append(draft_recommendations(first_day, settings, known_at).sort("user_id")["item_ids"].to_list())
     plain, diverse = lists
     assert [row[0] for row in plain] == [row[0] for row in diverse]
     shown = [np.mean([len({int(item[1:]) // 100 for item in row[:10]}) for row in found]) for found in lists]
