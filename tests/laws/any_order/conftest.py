@@ -97,6 +97,13 @@ class World:
 
         rebuild_online(DAYS[-1], self.settings)
 
+    def push_day(self, day: Day) -> None:
+        """Offer the rows of one day, however old, as a pipeline without our steps would."""
+        from pipeline.stores.feature_store import push_online
+
+        for table in VIEWS:
+            push_online(self.settings, table.name, self.lake.current(table, day, day).collect())
+
     def hash(self) -> dict:
         from pipeline.steps.state_hash import state_hash
 
