@@ -50,7 +50,7 @@ def read_delivery(days: Sequence[Day], settings: Settings) -> Delivery:
     delivery = Delivery(_no_rows())
     frames = [delivery.rows]
     for day in days:
-        delivery.landed[day.key] = landing.fingerprint(day)
+        delivery.landed[day.key] = landing.fingerprint(day, remember=True)
         files = landing.files(day)
         empty = _is_expected_empty(day, settings) or (landing.says_empty(day) and not files)
         delivery.expected_empty[day.key] = empty

@@ -3,6 +3,7 @@ The landing folder: where the collector, or `interest load`, drops the files of 
 
     <landing>/behavior_events/2026-03-01/*.parquet|csv|jsonl     the day's files, read together
     <landing>/behavior_events/2026-03-01/_no_events              says that the day is complete and empty
+    <landing>/behavior_events/2026-03-01/_contents.json          digests of the files, as they were delivered
     <landing>/behavior_events/2026-03-01/_erased.json            how many rows of erased users each file held
     <landing>/_loads/<name>.json                                 what `interest load` brought, and from where
 
@@ -23,13 +24,14 @@ from pipeline.contracts import BEHAVIOR_EVENTS
 from pipeline.errors import BadPartition, BadSetting
 from pipeline.partitions import Day
 from pipeline.settings import Settings
+from pipeline.stores.landing_contents import Contents
 from pipeline.stores.landing_files import USER, rewrite_users
 from pipeline.stores.tombstones import Tombstones
 
 NO_EVENTS = "_no_events"
 ERASED = "_erased.json"
 GONE = "_gone."
-"""Before the name of a file of which an erasure left nothing: an empty mark with the time at which the file arrived."""
+"""Before the name of a file of which an erasure left nothing: an empty mark."""
 
 
 class Landing:
@@ -64,11 +66,17 @@ class Landing:
         """Whether somebody who knows the log says that this day has no event."""
         return (self.events / day.key / NO_EVENTS).is_file()
 
-    def fingerprint(self, day: Day) -> str:
-        """Changes when a file of the day is added, replaced or removed, and not by an erasure; empty without files."""
-        gone = (self.events / day.key).glob(f"{GONE}*")
-        times = sorted((file.name.removeprefix(GONE), file.stat().st_mtime_ns) for file in (*self.files(day), *gone))
-        return hashlib.sha256(repr(times).encode()).hexdigest()[:12] if times else ""
+    def fingerprint(self, day: Day, remember: bool = False) -> str:
+        """Changes when a file of the day is added, replaced or removed, and not by an erasure; empty without files.
+
+        It is made from what the files hold, not from when they came. With `remember` the next call need not read them.
+        """
+        contents, files = Contents(self.events / day.key), self.files(day)
+        gone = [mark.name.removeprefix(GONE) for mark in (self.events / day.key).glob(f"{GONE}*")]
+        held = {name: contents.of_removed(name) for name in gone} | {file.name: contents.of(file) for file in files}
+        if remember and held:
+            contents.remember(held)
+        return hashlib.sha256(repr(sorted(held.items())).encode()).hexdigest()[:12] if held else ""
 
     def relative(self, file: Path) -> str:
         return file.relative_to(self.folder).as_posix()
@@ -95,6 +103,8 @@ class Landing:
         A file of which nothing is left is removed; where it was the day's only one, the day is marked as empty.
         """
         gone = len(keep) - int(keep.sum())
+        contents = Contents(file.parent)
+        delivered = contents.of(file)
         if gone:
             counts = self._erased_by_file(day)
             counts[file.name] = counts.get(file.name, 0) + gone
@@ -103,13 +113,13 @@ class Landing:
             scratch.replace(self.events / day.key / ERASED)
         if keep.any() or keep.is_empty():
             rewrite_users(file, user_ids, keep, event_ids)
+            contents.is_rewritten(file, delivered)
         else:
             if self.files(day) == [file]:
                 self.say_empty(day, "erasure", "every event of this day was of somebody who was erased.")
-            mark, arrived = file.with_name(f"{GONE}{file.name}"), file.stat()
-            mark.touch()
-            os.utime(mark, ns=(arrived.st_atime_ns, arrived.st_mtime_ns))
+            file.with_name(f"{GONE}{file.name}").touch()
             file.unlink()
+        contents.remember()
 
     def erased(self, day: Day) -> int:
         """How many delivered rows of a day were taken out because their users were erased."""
