@@ -47,6 +47,8 @@ class InterestEvolutionConfig(PretrainedConfig):
         reads_trend: bool = True,
         item_dropout: float = 0.15,
         item_start: float = 1.0,
+        noise_filter: bool = False,
+        warm_up_steps: int = 0,
         horizon_days: float = 60.0,
         period_days: float = 28.0,
         future_samples: int = 4,
@@ -99,6 +101,8 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.reads_trend = reads_trend
         self.item_dropout = item_dropout
         self.item_start = item_start
+        self.noise_filter = noise_filter
+        self.warm_up_steps = warm_up_steps
         self.horizon_days = horizon_days
         self.period_days = period_days
         self.future_samples = future_samples

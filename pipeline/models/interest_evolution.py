@@ -24,6 +24,7 @@ from pipeline.models.interest_losses import ItemRows, interest_losses
 from pipeline.models.language import LanguageEncoder
 from pipeline.models.losses import LossBalance
 from pipeline.models.modalities import ModalityPart
+from pipeline.models.noise_filter import NoiseFilter
 from pipeline.models.saved_interest import SavedInterest
 
 transformers_logging.disable_progress_bar()  # One small file needs no bar in a task's log.
@@ -48,6 +49,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         self.event_type = nn.Embedding(len(config.event_types) + 1, config.dim)
         self.gap = nn.Embedding(config.gap_buckets, config.dim)
         self.token_norm = nn.LayerNorm(config.dim)
+        self.noise_filter = NoiseFilter(config.dim) if config.noise_filter else None
         self.encoder = build_encoder(config)
         self.heads = InterestHeads(
             config.dim, len(config.categories), len(config.event_types), len(TREND_DAYS), config.reads_trend
@@ -125,8 +127,11 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         `items` are rows of a `table` that does not hold all of them"""
         times = times if self.config.reads_time else torch.zeros_like(times)
         gaps = gap_buckets(gaps_before(times), self.config.gap_buckets)
-        tokens = nn.functional.embedding(items, table) + self.event_type(types) + self.gap(gaps)
-        tokens = nn.functional.dropout(self.token_norm(tokens), self.config.dropout, self.training)
+        vectors = nn.functional.embedding(items, table)
+        tokens = self.token_norm(vectors + self.event_type(types) + self.gap(gaps))
+        if self.noise_filter is not None:
+            tokens = self.noise_filter(tokens, vectors)
+        tokens = nn.functional.dropout(tokens, self.config.dropout, self.training)
         return self.encoder(tokens, times, items if named is None else named)
 
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:

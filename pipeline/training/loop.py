@@ -28,6 +28,7 @@ from pipeline.training.device import choose_device
 from pipeline.training.epochs import Fitted, TrainingRun, fingerprint_of, fit_epochs, learning_rate_at
 from pipeline.training.final_pass import final_pass, rows_that_reach
 from pipeline.training.negatives import SharedNegatives
+from pipeline.training.warm_up import warm_up
 
 MOST_RANKED_USERS = 2000
 """At most so many users are ranked after each epoch."""
@@ -96,18 +97,21 @@ def train_interest_model(
         for step, batch in enumerate(batches.epoch(number, config.batches_an_epoch)):
             yield batch | negatives(number, step)
 
+    first_part = _first_part(run.max_cpu_seconds, config.final_share)
+    warm = warm_up(model, batches.epoch, steps=config.warm_up_steps, seed=run.seed)
     fitted = fit_epochs(
         model,
         epoch,
         lambda model, batch, generator: model(batch, generator),
         Validation(histories_train, histories_validation, config, mix, run.seed, device, negatives(-1, 0)),
-        replace(run, max_cpu_seconds=_first_part(run.max_cpu_seconds, config.final_share)),
+        replace(run, max_cpu_seconds=None if first_part is None else max(first_part - warm, 0.0)),
         rate=lambda step: learning_rate_at(step, config.learning_rate, config.warmup_steps),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         averaging=config.averaging,
         fingerprint=_fingerprint(histories_train, histories_validation, catalogue, text_vectors, config, run),
     )
+    fitted = replace(fitted, cpu_seconds=fitted.cpu_seconds + warm)
     everything = histories_train.followed_by(histories_validation)
     if config.final_share and histories_validation.num_events:
         model.keep_earlier(copy.deepcopy(model).to("cpu"))
