@@ -40,6 +40,8 @@ class Definition:
     code: tuple[str, ...]
     upstream: tuple[Table, ...]
     settings: Callable[[Settings], Mapping[str, object]]
+    by_catalogue: bool = False
+    """Whether it is made from the categories of the item catalogue, too."""
 
 
 DEFINITIONS: dict[Table, Definition] = {
@@ -61,6 +63,7 @@ DEFINITIONS: dict[Table, Definition] = {
         code=("features/interest_windows.py",),
         upstream=(BEHAVIOR_EVENTS,),
         settings=lambda settings: {"event_weights": settings.logs.event_weights},
+        by_catalogue=True,
     ),
     LONG_TERM_INTEREST: Definition(
         code=("features/histories.py", "models/encoders.py", "models/heads.py", "models/interest_vectors.py"),

@@ -20,7 +20,7 @@ from pipeline.contracts import BEHAVIOR_EVENTS, LONG_TERM_INTEREST, RECOMMENDATI
 from pipeline.errors import BadPartition
 from pipeline.partitions import Day, days_between
 from pipeline.settings import Settings
-from pipeline.steps.provenance import LANDING, MODEL, contents_in, made_from
+from pipeline.steps.provenance import LANDING, MODEL, catalogue_of, contents_in, made_from
 from pipeline.steps.serving_days import Timeline
 from pipeline.stores.backfills import Backfills
 from pipeline.stores.landing import Landing
@@ -54,7 +54,7 @@ def plan_backfill(
     """
     chosen = _chosen(tables)
     names = tuple(table.name for table in chosen)
-    recipes = _Recipes(settings)
+    recipes = _Recipes(settings, [day.key for day in days_between(first, last)])
     past = Backfills(recipes.ledger)
     is_met = not again and any(r.asks(first.key, last.key, names, reason) and r.state == "done" for r in past.all())
     is_asked = again or (bool(reason) and not is_met)
@@ -109,7 +109,7 @@ class _Registered:
 class _Recipes:
     """What stands, and what a partition would be made by and from now; the stores are read once."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, keys: Sequence[str]):
         self.settings = settings
         self.ledger, self.lake, self.landing = Ledger(settings.ledger_url), Lake.of(settings), Landing.of(settings)
         is_there = self.ledger.revisions()[0] is not None
@@ -117,6 +117,7 @@ class _Recipes:
         for table in CHAIN if is_there else ():
             self.lines |= {(table.name, line.partition): line for line in self.ledger.partitions(table.name)}
         self.contents = contents_in(self.ledger, CHAIN) if is_there else {}
+        self.catalogues = {table: catalogue_of(self.lake, table, keys) for table in CHAIN}
         self.definitions = {table: definition_of(table, settings) for table in CHAIN}
         registered = _Registered(settings)
         self.timelines = {
@@ -133,12 +134,14 @@ class _Recipes:
             state=line.state,
             rows=line.counts.get("published", line.counts.get("rows", 0)),
             definition=details.get("definition", ""),
-            upstream=details.get("upstream", {}),
+            # Lines from before the catalogue was noted do not say that it was another one.
+            upstream=made_from(self.catalogues[table], day.key) | details.get("upstream", {}),
         )
 
     def of(self, table: Table, day: Day, written: Sequence[str]) -> Recipe:
         needs = tuple(other.name for other in DEFINITIONS[table].upstream)
-        upstream = made_from({name: self.contents.get(name, {}) for name in needs}, day.key)
+        contents = {name: self.contents.get(name, {}) for name in needs} | self.catalogues[table]
+        upstream = made_from(contents, day.key)
         can_be_made = True
         if table == BEHAVIOR_EVENTS:
             upstream = {LANDING: self.landing.fingerprint(day)}

@@ -8,16 +8,17 @@ erased itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from pipeline.backfill.content import content_of, contents_by_day
+from pipeline.backfill.content import catalogue_by_day, content_of, contents_by_day
 from pipeline.backfill.definitions import DEFINITIONS, definition_of
-from pipeline.contracts import BEHAVIOR_EVENTS, Table
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, Table
 from pipeline.settings import Settings
 from pipeline.steps.published import PublishedEvents
 from pipeline.stores.ledger import Ledger
+from pipeline.stores.tables import Lake
 
 LANDING = "landing"
 """The upstream of events: the files that were delivered."""
@@ -38,6 +39,13 @@ def contents_in(ledger: Ledger, tables: Sequence[Table], within: tuple[str, str]
 def upstream_contents(ledger: Ledger, table: Table, within: tuple[str, str] | None = None) -> Contents:
     """The contents of the tables that a table is made from, of all days or of those `within` two keys."""
     return contents_in(ledger, DEFINITIONS[table].upstream, within)
+
+
+def catalogue_of(lake: Lake, table: Table, keys: Iterable[str]) -> Contents:
+    """What the catalogue said by the end of each day, where a table is made from it."""
+    if not DEFINITIONS[table].by_catalogue:
+        return {}
+    return {ITEMS.name: catalogue_by_day(lake.scan(ITEMS).collect(), keys)}
 
 
 def made_from(upstream: Contents, key: str) -> dict[str, str]:
