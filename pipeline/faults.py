@@ -34,6 +34,7 @@ POINTS = {
     "promote.before_ledger": "the alias has moved; the ledger does not know",
     "backfill.after_partition": "a day of a backfill is written; its record does not say so",
     "erase.before_place": "an erasure has noted what it will remove from a place, and has not begun",
+    "erase.after_commit": "an erasure has taken rows out of a table; the ledger does not know",
     "erase.after_place": "a place is emptied; the receipt does not say so",
 }
 """Every point, and what is true when it is reached."""

@@ -1,14 +1,50 @@
-"""What the ledger says about days after rows of erased users were taken out: rows in still is what was delivered."""
+"""
+What the ledger says about days after rows of erased users were taken out: rows in still is what was delivered.
+
+The commit that takes rows out of the quarantine also carries the events' new lines, so that an erasure that dies right
+after it finds them there when it goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pipeline.contracts import BEHAVIOR_EVENTS, LATE_EVENTS, QUARANTINED_EVENTS, Table
-from pipeline.stores.ledger import Ledger, PartitionRecord
+from pipeline.stores.ledger import NOTE, Ledger, PartitionRecord, note_of, records_of
+from pipeline.stores.tables import Lake
 
 TOLD_BY_EVENTS = {QUARANTINED_EVENTS.name: "quarantined", LATE_EVENTS.name: "late"}
+OF_EVENTS = "lines_of_events"
+"""The part of a commit's note that has the events' lines."""
+
+
+def note_after(table: Table, lines: Sequence[PartitionRecord]) -> dict[str, str]:
+    """What the commit says: the table's own lines, and those of the events."""
+    own = [line for line in lines if line.table_name == table.name]
+    others = [line for line in lines if line.table_name != table.name]
+    return note_of(own) | ({OF_EVENTS: note_of(others)[NOTE]} if others else {})
+
+
+def hear_of_events(lake: Lake, ledger: Ledger, table: Table) -> None:
+    """Tell the events' lines what the newest commit of a table took out, where they have not heard of it."""
+    told = TOLD_BY_EVENTS.get(table.name)
+    commit = next(lake.commits(table), None) if told else None
+    if commit is None or OF_EVENTS not in commit.note:
+        return
+    carried = records_of(BEHAVIOR_EVENTS.name, commit.version, {NOTE: commit.note[OF_EVENTS]})
+    news = []
+    for key, line in carried.items():
+        standing = ledger.partition(BEHAVIOR_EVENTS.name, key)
+        # A line that is newer was made from the files as they are now, and counts what is gone by itself.
+        if standing is not None and standing.written_at <= line.written_at:
+            gone = standing.counts[told] - line.counts[told]
+            counts = standing.counts | {
+                told: line.counts[told],
+                "erased": standing.counts.get("erased", 0) + gone,
+            }
+            news.append(_changed(standing, counts, counts.get("published", 0), line.written_at))
+    ledger.record_partitions(news)
 
 
 def lines_after(

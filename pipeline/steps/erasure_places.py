@@ -19,16 +19,17 @@ from pipeline.errors import ContractViolation, UnreadableFile
 from pipeline.events.contract_checks import require_columns
 from pipeline.events.mapping import FileShape
 from pipeline.events.sources import read_table
+from pipeline.faults import reach
 from pipeline.partitions import Day
 from pipeline.privacy.receipts import words_of
 from pipeline.serving.user_ids import UserIds
 from pipeline.settings import Settings
 from pipeline.steps.catalog import catalogue_made_before
-from pipeline.steps.erasure_ledger import lines_after
+from pipeline.steps.erasure_ledger import hear_of_events, lines_after, note_after
 from pipeline.steps.ledger_news import catch_up
 from pipeline.stores.landing import Landing
 from pipeline.stores.landing_files import rewrite_users
-from pipeline.stores.ledger import Ledger, note_of
+from pipeline.stores.ledger import Ledger
 from pipeline.stores.table_erasure import (
     erase_rows,
     erased_rows_by_day,
@@ -136,11 +137,12 @@ def _of_table(table: Table, lake: Lake, landing: _Landed, settings: Settings, kn
 
         def note(gone: dict[str, int], left: dict[str, int]) -> dict[str, str]:
             lines.extend(lines_after(ledger, table, gone, left, known_at) if table.daily else [])
-            own = [line for line in lines if line.table_name == table.name]
-            return {"erasure": known_at.isoformat(), **note_of(own)}
+            return {"erasure": known_at.isoformat(), **note_after(table, lines)}
 
         catch_up(lake, ledger, table)
+        hear_of_events(lake, ledger, table)
         if erase_rows(lake, table, tombstones, note):
+            reach("erase.after_commit")
             ledger.record_partitions([
                 line.model_copy(update={"version": lake.version(table)}) if line.table_name == table.name else line
                 for line in lines

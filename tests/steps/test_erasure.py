@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, RECOMMENDATIONS, SEQUENCE_FEATURES, TABLES
-from pipeline.errors import UserMistake
+from pipeline.errors import EngineFailure, UserMistake
+from pipeline.faults import arm
 from pipeline.partitions import Day
 from pipeline.settings import Settings
 from pipeline.steps import erasure
@@ -161,3 +162,30 @@ def test_the_command_erases_and_verifies(planted: Settings):
     for table in (table for table in TABLES if "user_id" in table.names):
         assert lake.scan(table).filter(user_id=GONE).collect().is_empty()
     assert [table.name for table in TABLES if names_users(table)][:2] == ["behavior_events", "quarantined_events"]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_an_erasure_that_dies_after_a_commit_leaves_nothing_uncounted(settings, ledger, nth: int):
+    """After the events' commit, and after the quarantine's, which the line of the events tells of, too."""
+    from pipeline.steps.behavior_logs import publish_events
+    from pipeline.stores.landing import Landing
+
+    day = Day.parse("2026-01-05")
+    types = {user: [*["view"] * 4, "no such type"] for user in (GONE, "stays")}
+    rows = [
+        {"event_id": f"{user}{n}", "user_id": user, "item_id": f"i{n}", "event_type": what,
+         "event_time": day.start + timedelta(hours=n), "value": None, "ingested_at": day.end}
+        for user, whats in types.items() for n, what in enumerate(whats)
+    ]
+    Landing.of(settings).put(day, "log", pl.DataFrame(rows, schema_overrides=BEHAVIOR_EVENTS.schema))
+    publish_events(day, settings, day.end)
+    arm(f"erase.after_commit:raise:{nth}")
+    try:
+        with pytest.raises(EngineFailure):
+            erasure.forget_user(GONE, "asked", settings, NOW)
+    finally:
+        arm("")
+    for _ in range(2):  # the second one changes nothing
+        assert erasure.forget_user(GONE, "asked", settings, NOW + timedelta(hours=1)).is_verified
+        counts = Ledger(settings.ledger_url).partition(BEHAVIOR_EVENTS.name, day.key).counts
+        assert (counts["read"], counts["published"], counts["quarantined"], counts["erased"]) == (10, 4, 1, 5)
