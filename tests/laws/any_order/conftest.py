@@ -143,7 +143,7 @@ class World:
 class Watch(threading.Thread):
     """Looks again and again while everything else goes on, and keeps what `look` raised."""
 
-    def __init__(self, look: Callable[[], None], seconds: float = 0.05):
+    def __init__(self, look: Callable[[], None], seconds: float = 0.2):
         super().__init__(daemon=True)
         self.look, self.seconds, self.looks, self.wrong = look, seconds, 0, []
         self.done = threading.Event()

@@ -192,13 +192,13 @@ def tries(examples: int, steps: int) -> how_much:
     )
 
 
-@pytest.mark.fault("any order of days, backfills, late files, crashes and erasures, a few")
+@pytest.mark.fault("any order of days, backfills, late files, crashes and erasures, a few steps")
 @pytest.mark.timeout(900)
-def test_a_few_orders_end_in_one_state(days_of_work, watch, tmp_path):
-    run_state_machine_as_test(machine(days_of_work, watch, Online(), tmp_path, {}), settings=tries(3, 6))
+def test_a_few_steps_in_any_order_end_in_one_state(days_of_work, watch, tmp_path):
+    run_state_machine_as_test(machine(days_of_work, watch, Online(), tmp_path, {}), settings=tries(1, 6))
 
 
-@pytest.mark.fault("any order of days, backfills, late files, crashes and erasures, many")
+@pytest.mark.fault("any order of days, backfills, late files, crashes and erasures, many steps")
 @pytest.mark.faults_long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
