@@ -20,7 +20,8 @@ import numpy as np
 from pipeline.benchmark.item_texts import text_vectors
 from pipeline.benchmark.log import read_log
 from pipeline.benchmark.questions import LEAVE_ONE_OUT, BenchmarkSplit, split_log
-from pipeline.evaluation.comparison import Comparison, compare
+from pipeline.evaluation.compare import compare
+from pipeline.evaluation.comparison import Comparison
 from pipeline.events.mapping import load_mapping
 from pipeline.features.histories import FIRST_ITEM, Histories
 from pipeline.models.interest_config import InterestEvolutionConfig

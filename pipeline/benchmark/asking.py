@@ -11,7 +11,8 @@ import polars as pl
 
 from pipeline.benchmark.questions import BenchmarkSplit
 from pipeline.errors import ContractViolation
-from pipeline.evaluation.comparison import Comparison, compare
+from pipeline.evaluation.compare import compare
+from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.split import ask
 from pipeline.features.histories import Catalogue, Histories
 from pipeline.models.recommender import Recommender

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.benchmark.peers import SASREC, SASRec, peers_python
 from pipeline.benchmark.questions import TIME, BenchmarkSplit
 from pipeline.errors import BadSetting
-from pipeline.evaluation.comparison import compare
+from pipeline.evaluation.compare import compare
 from pipeline.models.baselines import EASE, ImplicitALS, ItemKNN, Popularity, Popularity30d
 from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig
 from pipeline.models.content import Content

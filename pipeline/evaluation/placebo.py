@@ -20,7 +20,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from pipeline.evaluation.comparison import Comparison, compare
+from pipeline.evaluation.compare import compare
+from pipeline.evaluation.comparison import Comparison
 from pipeline.features.histories import Catalogue, Histories
 from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_vectors import Encode, InterestTable, ReadsInterest, WithInterest

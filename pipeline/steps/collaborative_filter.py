@@ -14,7 +14,7 @@ from time import perf_counter
 import polars as pl
 
 from pipeline.errors import NoInterestModel
-from pipeline.evaluation.comparison import compare
+from pipeline.evaluation.compare import compare
 from pipeline.evaluation.placebo import EARLIER_DAYS, hybrid_placebo, placebo_table
 from pipeline.models.baselines import baselines
 from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig

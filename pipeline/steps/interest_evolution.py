@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from time import perf_counter
 
-from pipeline.evaluation.comparison import compare
+from pipeline.evaluation.compare import compare
 from pipeline.evaluation.placebo import staleness_table
 from pipeline.models.baselines import baselines
 from pipeline.models.interest_config import InterestEvolutionConfig

@@ -6,7 +6,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from pipeline.evaluation.comparison import Comparison, compare, own_moments
+from pipeline.evaluation.compare import compare, own_moments
+from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.placebo import Instead, hybrid_placebo, of_another_user, placebo_table, staleness_table
 from pipeline.features.histories import Histories, microseconds_of
 from pipeline.models.hybrid import Hybrid
@@ -119,7 +120,7 @@ def test_scores_for_another_catalogue_are_refused(asked, catalogue, start, scrip
 def test_chunks_of_users_change_nothing(asked, catalogue, start, scripted, monkeypatch):
     models = {"poor": scripted(rows("efc", "cdh", "g"))}
     whole = compare(models, *asked, catalogue, start, samples=100).to_dict()
-    monkeypatch.setattr("pipeline.evaluation.comparison.USERS_AT_ONCE", 2)
+    monkeypatch.setattr("pipeline.evaluation.compare.USERS_AT_ONCE", 2)
     parts = compare(models, *asked, catalogue, start, samples=100).to_dict()
     assert whole["values"] == parts["values"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.evaluation.comparison import compare
+from pipeline.evaluation.compare import compare
 from pipeline.evaluation.gate import decide
 from pipeline.features.histories import Catalogue, Histories
 from pipeline.models.baselines import EASE, Popularity
