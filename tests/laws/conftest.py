@@ -44,17 +44,16 @@ def _wait_for(port: int, server: subprocess.Popen) -> None:
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
 def online(request, tmp_path_factory) -> Settings:
-    """Settings of a home whose definitions are applied; tests use users of their own."""
+    """Settings of a home whose definitions are applied and whose store is empty; tests use users of their own."""
     from pipeline.stores.feature_store import apply_definitions
 
     kind = Online()
     if request.param == "redis":
-        kind = Online(type="redis", url=request.getfixturevalue("redis_address"))
-    settings = Settings.load(home=tmp_path_factory.mktemp("home"), online=kind)
-    apply_definitions(settings)
-    yield settings
-    if request.param == "redis":
         import redis
 
+        kind = Online(type="redis", url=request.getfixturevalue("redis_address"))
         host, port = kind.url.split(":")
         redis.Redis(host, int(port)).flushall()
+    settings = Settings.load(home=tmp_path_factory.mktemp("home"), online=kind)
+    apply_definitions(settings)
+    return settings
