@@ -45,7 +45,8 @@ def catalogue_of(lake: Lake, table: Table, keys: Iterable[str]) -> Contents:
     """What the catalogue said by the end of each day, where a table is made from it."""
     if not DEFINITIONS[table].by_catalogue:
         return {}
-    return {ITEMS.name: catalogue_by_day(lake.scan(ITEMS).collect(), keys)}
+    items = lake.scan(ITEMS).select("item_id", "categories", "valid_from")
+    return {ITEMS.name: catalogue_by_day(items.collect(), keys)}
 
 
 def made_from(upstream: Contents, key: str) -> dict[str, str]:
