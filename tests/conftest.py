@@ -189,14 +189,15 @@ def trained_home(planted_home: Path, tmp_path_factory: pytest.TempPathFactory) -
 def two_releases_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trained home with a second release, promoted as of the end of the eighth week; no day is served yet."""
     from pipeline.steps import collaborative_filter, interest_evolution
+    from pipeline.stores.promotions import promote
     from pipeline.stores.registry import Registry
 
     settings = _moved(trained_home, tmp_path_factory.mktemp("twice") / "home")
     as_of, registry = PLANTED_START + timedelta(weeks=8), Registry(settings)
     interest = interest_evolution.train_interest_model(as_of, settings, KNOWN_AT)
-    registry.promote(registry.version(interest.model, interest.version), ["for tests"], "tests", KNOWN_AT)
+    promote(registry, registry.version(interest.model, interest.version), ["for tests"], "tests", KNOWN_AT)
     release = collaborative_filter.train_collaborative_filter(as_of, settings, KNOWN_AT)
-    registry.promote(registry.version(release.model, release.version), ["for tests"], "tests", KNOWN_AT)
+    promote(registry, registry.version(release.model, release.version), ["for tests"], "tests", KNOWN_AT)
     return settings.home
 
 

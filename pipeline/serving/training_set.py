@@ -29,8 +29,8 @@ from pipeline.settings import Settings
 from pipeline.stores.feature_store import open_feature_store
 from pipeline.stores.model_versions import Dataset
 from pipeline.stores.offline import UNREADABLE, reading_versions
-from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
+from pipeline.stores.training_set_log import note_training_set
 
 MOMENT = "event_timestamp"
 CUTOFF = "model_cutoff"
@@ -201,7 +201,7 @@ def log_training_set(made: TrainingSet, out: Path, manifest: Path, settings: Set
         "entities_hash": made.manifest.entities_hash,
     }
     dataset = Dataset(made.manifest.service, made.rows.head(SAMPLE_ROWS), str(out.resolve()), 0)
-    return Registry(settings).log_training_set(dataset, made.manifest.content_hash, facts, manifest)
+    return note_training_set(dataset, made.manifest.content_hash, facts, manifest, settings)
 
 
 def read_entities(path: Path) -> pl.DataFrame:

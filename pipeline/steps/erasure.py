@@ -128,9 +128,9 @@ def _training_sets(settings: Settings) -> list[str]:
     """The sets that were handed out, marked as ones that cannot be made again."""
     if not settings.place("mlflow/mlflow.db").is_file() and not settings.stores.mlflow:
         return []
-    from pipeline.stores.registry import Registry
+    from pipeline.stores.training_set_log import mark_training_sets
 
-    return Registry(settings).mark_training_sets("an erasure has removed the old versions that it was made from")
+    return mark_training_sets("an erasure has removed the old versions that it was made from", settings)
 
 
 def _written(receipt: Receipt, settings: Settings, known_at: datetime) -> Receipt:

@@ -19,6 +19,7 @@ from pipeline.evaluation.probes import ProbeResult
 from pipeline.observability import get_logger
 from pipeline.serving.registered_model import check_in_fresh_process
 from pipeline.steps.model_runs import ModelRun
+from pipeline.stores import promotions
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
 
@@ -68,8 +69,8 @@ def gate_run(
     else:
         promote, reasons = version.status == "promoted", list(version.reasons)
     if version.status != "rolled_back":  # A person's decision stands whatever runs again.
-        act = run.registry.promote if promote else run.registry.hold
-        version = act(version, reasons, "gate", known_at)
+        act = promotions.promote if promote else promotions.hold
+        version = act(run.registry, version, reasons, "gate", known_at)
     outcome = GateOutcome(
         model=version.model,
         version=version.number,

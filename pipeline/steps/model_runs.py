@@ -31,6 +31,7 @@ from pipeline.serving.registered_model import LOADER, save_example
 from pipeline.settings import Settings
 from pipeline.steps.training_data import TrainingData
 from pipeline.stores.model_versions import BACKTEST, Card, Version
+from pipeline.stores.registration import register, registered
 from pipeline.stores.registry import Registry
 
 FEATURE_SERVICE = "training_v1"
@@ -147,7 +148,7 @@ class ModelRun:
 
     def finished(self) -> TrainedVersion | None:
         """What an earlier run of the same key registered, if it came so far."""
-        version = self.registry.registered(self.model, self.key)
+        version = registered(self.registry, self.model, self.key)
         return version and TrainedVersion.of(version, self.measured(version), was_registered=True)
 
     def measured(self, version: Version) -> dict:
@@ -228,7 +229,7 @@ class ModelRun:
             datasets=[data.dataset()],
             artifacts=[*artifacts, *draw_plots(folder.path / "plots", comparison, curves)],
         )
-        version = self.registry.register(self.model, self.key, folder.model, card)
+        version = register(self.registry, self.model, self.key, folder.model, card)
         trained = TrainedVersion.of(version, evaluation, was_registered=False)
         log.info("model registered", **trained.model_dump(mode="json"))
         return trained

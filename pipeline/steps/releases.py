@@ -25,6 +25,7 @@ from pipeline.steps.long_term_interest import EmbeddedUsers, embed_users, restat
 from pipeline.steps.recommendations import RecommendedItems, recommend_items, restate_recommendations
 from pipeline.stores.locks import alone
 from pipeline.stores.model_versions import Version
+from pipeline.stores.promotions import reinstate, withdraw
 from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
 
@@ -137,10 +138,10 @@ def _move(
     withdrawn = []
     for versions, goal in ((registry.versions(INTEREST), interest), (releases, target)):
         if goal.status == "rolled_back":
-            registry.reinstate(goal, *decision)
+            reinstate(registry, goal, *decision)
         for version in versions:
             if version.status == "promoted" and version.model_cutoff > goal.model_cutoff:
-                registry.withdraw(version, goal, *decision)
+                withdraw(registry, version, goal, *decision)
                 withdrawn.append(version.name)
     return RolledBack(
         from_version=current.number,

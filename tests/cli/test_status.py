@@ -57,7 +57,9 @@ def test_a_registered_version_is_shown_as_the_registry_itself_tells_it(filled, s
     import polars as pl
 
     from pipeline.stores.model_versions import Card
+    from pipeline.stores.promotions import promote
     from pipeline.stores.registered import registered_versions
+    from pipeline.stores.registration import register
     from pipeline.stores.registry import MODELS, Registry
 
     registry = Registry(settings)
@@ -73,8 +75,8 @@ def test_a_registered_version_is_shown_as_the_registry_itself_tells_it(filled, s
             example=pl.DataFrame({"user_id": ["u"]}),
             answer=pl.DataFrame({"user_id": ["u"]}),
         )
-        version = registry.register(MODELS[0], f"interest_evolution@2026-02-0{day}", folder, card)
-        registry.promote(version, ["better"], "gate", KNOWN_AT)
+        version = register(registry, MODELS[0], f"interest_evolution@2026-02-0{day}", folder, card)
+        promote(registry, version, ["better"], "gate", KNOWN_AT)
 
     quick = registered_versions(settings, MODELS)
 

@@ -12,6 +12,7 @@ from pipeline.settings import Online, Settings
 from pipeline.steps.long_term_interest import embed_users
 from pipeline.steps.recommendations import recommend_items
 from pipeline.steps.releases import RELEASE, restate_release, roll_back
+from pipeline.stores.promotions import promote
 from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
 
@@ -34,7 +35,7 @@ def swapped(request, two_releases: Settings) -> Settings:
     store = open_feature_store(settings)
     views = [store.get_feature_view(name) for name in (VECTORS, LISTS)]
     store.apply([FeatureService(name="both", features=views)])
-    Registry(settings)._client.set_model_version_tag(RELEASE, "2", "status", "candidate")
+    Registry(settings).mlflow.client.set_model_version_tag(RELEASE, "2", "status", "candidate")
     return settings
 
 
@@ -82,7 +83,7 @@ def test_no_answer_mixes_two_spaces_while_a_release_is_promoted_and_rolled_back(
     embed_users(day, swapped, known_at, everyone=True)
     recommend_items(day, swapped, known_at)
     with Reader(swapped, looked_up) as reader, Reader(swapped, recommended) as ranker:
-        registry.promote(registry.version(RELEASE, 2), ["for tests"], "tests", known_at)
+        promote(registry, registry.version(RELEASE, 2), ["for tests"], "tests", known_at)
         restate_release(swapped, known_at + timedelta(hours=1))
         roll_back(None, "for tests", "tests", swapped, known_at + timedelta(hours=2))
     assert not reader.failures and not ranker.failures

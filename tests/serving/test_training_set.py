@@ -225,7 +225,7 @@ def test_the_command_writes_the_set_its_manifest_and_an_mlflow_dataset(settings,
     again = command("--repeat", str(tmp_path / "set.parquet.json"), "--out", str(tmp_path / "again.parquet"))
     assert again.exit_code == 0, again.output
     assert "the same as before" in again.stdout
-    client = Registry(settings)._client
+    client = Registry(settings).mlflow.client
     runs = client.search_runs([client.get_experiment_by_name("training_sets").experiment_id])
     assert [run.inputs.dataset_inputs[0].dataset.digest for run in runs] == [manifest["content_hash"][:32]]
 

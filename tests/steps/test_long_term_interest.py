@@ -124,4 +124,4 @@ def test_a_restated_day_brings_the_vectors_of_later_days_up_to_date(trained, fir
 
 def as_candidate(registry: Registry, version: Version) -> None:
     """Take a decision back, as if the gate had not run yet."""
-    registry._client.set_model_version_tag(version.model, str(version.number), "status", "candidate")
+    registry.mlflow.client.set_model_version_tag(version.model, str(version.number), "status", "candidate")

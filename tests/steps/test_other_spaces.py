@@ -78,11 +78,11 @@ def test_a_training_set_takes_reencoded_vectors_only_where_that_is_allowed(train
 def test_an_older_model_that_comes_later_ends_as_if_it_had_been_there(two_releases, week, known_at):
     registry, day = Registry(two_releases), Day.of(week(7))
     for model in (MODEL, "collaborative_filter"):
-        registry._client.set_model_version_tag(model, "1", "status", "candidate")
+        registry.mlflow.client.set_model_version_tag(model, "1", "status", "candidate")
     assert embed_users(day, two_releases, known_at).reencoded > 0
     assert embed_users(day.plus(-1), two_releases, known_at).reencoded > 0
     for model in (MODEL, "collaborative_filter"):
-        registry._client.set_model_version_tag(model, "1", "status", "promoted")
+        registry.mlflow.client.set_model_version_tag(model, "1", "status", "promoted")
     restated = restate_interest(two_releases, known_at + timedelta(hours=1))
     assert [(done.day, done.model_version, done.reencoded > 0) for done in restated] == [
         (day.plus(-1).key, None, True), (day.key, 1, False),

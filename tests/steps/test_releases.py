@@ -15,6 +15,7 @@ from pipeline.steps.recommendations import recommend_items
 from pipeline.steps.releases import INTEREST, RELEASE, restate_release, roll_back
 from pipeline.stores.feature_store import open_feature_store
 from pipeline.stores.ledger import Ledger
+from pipeline.stores.promotions import promote
 from pipeline.stores.registry import CHAMPION, Registry
 from pipeline.stores.tables import Lake
 
@@ -178,16 +179,16 @@ def test_what_cannot_be_rolled_back_to_is_said(trained, known_at):
 
 def test_a_version_that_was_held_is_no_release(two_releases, known_at):
     registry = Registry(two_releases)
-    registry._client.set_model_version_tag(RELEASE, "1", "status", "held")
+    registry.mlflow.client.set_model_version_tag(RELEASE, "1", "status", "held")
     with pytest.raises(UserMistake, match="is held, so it never served"):
         roll_back(1, *WHY, two_releases, known_at)
 
 
 def test_vectors_wait_for_the_release_that_can_read_them(two_releases, days, known_at):
     registry = Registry(two_releases)
-    registry._client.set_model_version_tag(RELEASE, "2", "status", "held")
+    registry.mlflow.client.set_model_version_tag(RELEASE, "2", "status", "held")
     assert embed_users(days[1], two_releases, known_at).model_version == 1
-    registry._client.set_model_version_tag(RELEASE, "2", "status", "promoted")
+    registry.mlflow.client.set_model_version_tag(RELEASE, "2", "status", "promoted")
     restated = restate_release(two_releases, known_at + timedelta(hours=1))
     assert [(done.day, done.model_version) for done in restated.interest] == [(days[1].key, 2)]
     rows = Lake.of(two_releases).read(LONG_TERM_INTEREST, days[1])
@@ -197,12 +198,12 @@ def test_vectors_wait_for_the_release_that_can_read_them(two_releases, days, kno
 @pytest.mark.parametrize("push", [1, 2])
 def test_a_promotion_that_died_before_a_push_is_served_by_the_next_try(two_releases, days, known_at, push):
     registry = Registry(two_releases)
-    registry._client.set_model_version_tag(RELEASE, "2", "status", "candidate")
+    registry.mlflow.client.set_model_version_tag(RELEASE, "2", "status", "candidate")
     embed_users(days[1], two_releases, known_at)
     recommend_items(days[1], two_releases, known_at)
     _, second = spaces(two_releases)
     assert second not in online_spaces(two_releases)
-    registry.promote(registry.version(RELEASE, 2), WHY, "somebody", known_at)
+    promote(registry, registry.version(RELEASE, 2), WHY, "somebody", known_at)
     arm(f"push.before_batch:raise:{push}")
     with pytest.raises(EngineFailure, match="fault"):
         restate_release(two_releases, known_at + timedelta(hours=1))

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from pipeline.errors import EngineFailure, NotFound, UnsafeModel, UserMistake
 from pipeline.faults import arm
 from pipeline.settings import Stores
+from pipeline.stores import promotions, registration
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.model_versions import Card, Dataset, Version
 from pipeline.stores.registry import CHALLENGER, CHAMPION, Registry
@@ -54,14 +55,14 @@ def register(registry: Registry, tmp_path: Path):
     def register(week: int, value: float = 1.0) -> Version:
         cutoff = FIRST_CUTOFF + timedelta(weeks=week)
         folder = saved_model(tmp_path / f"model{week}-{value}", value)
-        return registry.register(MODEL, f"{MODEL}@{cutoff:%Y-%m-%d}", folder, card(cutoff))
+        return registration.register(registry, MODEL, f"{MODEL}@{cutoff:%Y-%m-%d}", folder, card(cutoff))
 
     return register
 
 
 def test_a_version_carries_its_lineage_metrics_data_set_and_signature(registry, register):
     version = register(0)
-    run = registry._client.get_run(version.run_id)
+    run = registry.mlflow.client.get_run(version.run_id)
     assert (version.number, version.status) == (1, "candidate")
     assert isinstance(version.number, int)
     assert version.tags["delta.behavior_events"] == "3"
@@ -89,34 +90,36 @@ def test_registering_a_run_key_twice_gives_one_version(registry, register):
 
 def test_a_crash_between_logging_and_registering_gives_one_version(registry, register, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(type(registry._client), "create_model_version", lambda *args, **kwargs: 1 / 0)
+        broken.setattr(type(registry.mlflow.client), "create_model_version", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             register(0)
     assert registry.versions(MODEL) == []
-    saved = registry._client.search_logged_models([registry._experiment(MODEL)])
+    saved = registry.mlflow.client.search_logged_models([registry.mlflow.experiment(MODEL)])
     folder = next(registry.settings.home.parent.glob("model0*"))
-    version = registry.register(MODEL, f"{MODEL}@1998-04-06", folder, card())
+    version = registration.register(registry, MODEL, f"{MODEL}@1998-04-06", folder, card())
     assert version.number == 1
-    assert len(registry._client.search_logged_models([registry._experiment(MODEL)])) == len(saved) == 1
+    assert len(registry.mlflow.client.search_logged_models([registry.mlflow.experiment(MODEL)])) == len(saved) == 1
 
 
 def test_attempts_at_the_same_time_give_one_version(registry, settings, tmp_path):
     folders = [saved_model(tmp_path / f"attempt{attempt}") for attempt in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        versions = list(
-            pool.map(lambda folder: Registry(settings).register(MODEL, "key@1998-04-06", folder, card()), folders)
-        )
+        key = "key@1998-04-06"
+        attempts = [
+            pool.submit(registration.register, Registry(settings), MODEL, key, folder, card()) for folder in folders
+        ]
+        versions = [attempt.result() for attempt in attempts]
     assert {version.number for version in versions} == {1}
-    assert len(registry._client.search_model_versions(f"name = '{MODEL}'")) == 1
+    assert len(registry.mlflow.client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
 def test_versions_that_two_machines_made_at_once_are_settled_to_the_first(registry, register):
     version = register(0)
-    source = registry._client.get_model_version(MODEL, "1").source
-    registry._client.create_model_version(MODEL, source, tags=version.tags)
+    source = registry.mlflow.client.get_model_version(MODEL, "1").source
+    registry.mlflow.client.create_model_version(MODEL, source, tags=version.tags)
     assert [found.number for found in registry.versions(MODEL)] == [1]
-    assert registry._settle(MODEL, version.run_key, 2) == version
-    assert len(registry._client.search_model_versions(f"name = '{MODEL}'")) == 1
+    assert registration.settle(registry, MODEL, version.run_key, 2) == version
+    assert len(registry.mlflow.client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
 def test_a_fetched_model_is_the_one_that_was_registered(registry, register):
@@ -129,7 +132,7 @@ def test_a_pickle_is_not_registered(registry, tmp_path):
     folder = saved_model(tmp_path / "model")
     (folder / "optimizer.pkl").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(UnsafeModel, match=r"optimizer\.pkl"):
-        registry.register(MODEL, "key", folder, card())
+        registration.register(registry, MODEL, "key", folder, card())
     assert registry.versions(MODEL) == []
 
 
@@ -149,16 +152,16 @@ def test_a_server_that_is_away_is_worth_a_retry_and_a_refusal_is_not(settings, r
     folder = saved_model(tmp_path / "kept")
     for ask in (
         lambda: gone.versions(MODEL),
-        lambda: gone.register(MODEL, "key", folder, card()),
-        lambda: gone.promote(version, ["good"], "tests", FIRST_CUTOFF),
+        lambda: registration.register(gone, MODEL, "key", folder, card()),
+        lambda: promotions.promote(gone, version, ["good"], "tests", FIRST_CUTOFF),
     ):
         with pytest.raises(EngineFailure, match="did not answer"):
             ask()
-    gone.__dict__["_client"] = registry._client.__class__(tracking_uri=away, registry_uri=away)
+    gone.mlflow.__dict__["client"] = registry.mlflow.client.__class__(tracking_uri=away, registry_uri=away)
     with pytest.raises(EngineFailure, match="kept under its run key"):
-        gone.register(MODEL, "key", folder, card())
+        registration.register(gone, MODEL, "key", folder, card())
     assert folder.is_dir()
-    assert registry.register(MODEL, "key", folder, card()).number == version.number + 1
+    assert registration.register(registry, MODEL, "key", folder, card()).number == version.number + 1
 
 
 class Trap:
@@ -214,7 +217,7 @@ def test_a_link_in_a_model_is_refused(registry, tmp_path):
     folder = saved_model(tmp_path / "model")
     (folder / "more.json").symlink_to(tmp_path / "elsewhere.json")
     with pytest.raises(UnsafeModel, match="is a link"):
-        registry.register(MODEL, "key", folder, card())
+        registration.register(registry, MODEL, "key", folder, card())
 
 
 def test_the_challenger_is_the_candidate_with_the_newest_cutoff(registry, register):
@@ -225,36 +228,36 @@ def test_the_challenger_is_the_candidate_with_the_newest_cutoff(registry, regist
 
 
 def test_a_held_model_does_not_move_the_champion(registry, register, known_at):
-    promoted = registry.promote(register(0), ["better"], "gate", known_at)
-    held = registry.hold(register(1), ["worse on `heavy`"], "gate", known_at)
+    promoted = promotions.promote(registry, register(0), ["better"], "gate", known_at)
+    held = promotions.hold(registry, register(1), ["worse on `heavy`"], "gate", known_at)
     assert (held.status, held.reasons) == ("held", ("worse on `heavy`",))
     assert registry.champion(MODEL) == registry.aliased(MODEL, CHAMPION) == promoted
 
 
 def test_a_backtest_never_takes_an_alias(registry, register, known_at, tmp_path):
-    champion = registry.promote(register(0), ["better"], "gate", known_at)
+    champion = promotions.promote(registry, register(0), ["better"], "gate", known_at)
     cutoff = FIRST_CUTOFF + timedelta(weeks=1)
     facts = card(cutoff, lineage={"backtest": "true"})
-    backtest = registry.register(MODEL, f"{MODEL}@x.backtest", saved_model(tmp_path / "backtest"), facts)
+    backtest = registration.register(registry, MODEL, f"{MODEL}@x.backtest", saved_model(tmp_path / "backtest"), facts)
     assert registry.aliased(MODEL, CHALLENGER) == registry.aliased(MODEL, CHAMPION) == champion
     with pytest.raises(UserMistake, match="is a backtest"):
-        registry.promote(backtest, ["better"], "somebody", known_at)
+        promotions.promote(registry, backtest, ["better"], "somebody", known_at)
     assert registry.version(MODEL, backtest.number).status == "candidate"
     assert registry.champion(MODEL) == registry.aliased(MODEL, CHAMPION) == champion
 
 
 def test_an_alias_only_moves_to_a_newer_cutoff(registry, register, known_at):
-    newest = registry.promote(register(1), ["better"], "gate", known_at)
-    older = registry.promote(register(0), ["better"], "gate", known_at)
+    newest = promotions.promote(registry, register(1), ["better"], "gate", known_at)
+    older = promotions.promote(registry, register(0), ["better"], "gate", known_at)
     assert registry.aliased(MODEL, CHAMPION) == newest
     assert registry.champion(MODEL, FIRST_CUTOFF) == older
 
 
 def test_a_day_is_served_by_the_newest_promoted_version_whose_cutoff_is_not_after_it(registry, register, known_at):
     first, second, third = (register(week) for week in range(3))
-    registry.promote(first, ["first"], "gate", known_at)
-    registry.hold(second, ["worse"], "gate", known_at)
-    registry.promote(third, ["better"], "gate", known_at)
+    promotions.promote(registry, first, ["first"], "gate", known_at)
+    promotions.hold(registry, second, ["worse"], "gate", known_at)
+    promotions.promote(registry, third, ["better"], "gate", known_at)
     a_moment = timedelta(microseconds=1)
     numbers = [
         found.number if (found := registry.champion(MODEL, at)) else None
@@ -270,8 +273,8 @@ def test_a_day_is_served_by_the_newest_promoted_version_whose_cutoff_is_not_afte
 
 
 def test_every_decision_is_recorded_with_who_when_from_to_and_why(registry, register, settings, known_at):
-    registry.promote(register(0), ["no champion yet"], "gate", known_at)
-    registry.promote(register(1), ["better", "newer"], "someone", known_at + timedelta(hours=1))
+    promotions.promote(registry, register(0), ["no champion yet"], "gate", known_at)
+    promotions.promote(registry, register(1), ["better", "newer"], "someone", known_at + timedelta(hours=1))
     first, second = Ledger(settings.ledger_url).promotions(MODEL)
     assert (first.from_version, first.to_version, first.reasons) == (None, 1, ["no champion yet"])
     assert (second.from_version, second.to_version, second.decided_by) == (1, 2, "someone")
@@ -279,9 +282,9 @@ def test_every_decision_is_recorded_with_who_when_from_to_and_why(registry, regi
 
 
 def test_deciding_twice_changes_nothing(registry, register, settings, known_at):
-    version = registry.promote(register(0), ["first"], "gate", known_at)
+    version = promotions.promote(registry, register(0), ["first"], "gate", known_at)
     decisions = Ledger(settings.ledger_url).promotions(MODEL)
-    assert registry.promote(version, ["again"], "another", known_at + timedelta(days=1)) == version
+    assert promotions.promote(registry, version, ["again"], "another", known_at + timedelta(days=1)) == version
     assert Ledger(settings.ledger_url).promotions(MODEL) == decisions
 
 
@@ -307,5 +310,5 @@ def test_a_registration_that_was_killed_before_its_alias_moved_is_finished_by_th
     finally:
         arm("")
     assert registry.aliased(MODEL, CHALLENGER) == first
-    second = registry.registered(MODEL, registry.versions(MODEL)[-1].run_key)
+    second = registration.registered(registry, MODEL, registry.versions(MODEL)[-1].run_key)
     assert registry.aliased(MODEL, CHALLENGER) == second != first

@@ -19,6 +19,7 @@ from pipeline.errors import EngineFailure
 from pipeline.faults import arm
 from pipeline.partitions import Day
 from pipeline.settings import Settings
+from pipeline.stores.promotions import promote
 from pipeline.stores.registry import Registry
 from pipeline.stores.tables import Lake
 
@@ -80,7 +81,7 @@ class World:
         from pipeline.steps.releases import restate_release
 
         registry = Registry(self.settings)
-        registry.promote(registry.version(RELEASE, 2), ["for tests"], "tests", at)
+        promote(registry, registry.version(RELEASE, 2), ["for tests"], "tests", at)
         restate_release(self.settings, at)
 
     def roll_back(self, to: int, at: datetime) -> None:
@@ -208,8 +209,8 @@ def machine(new_world, watch, days: tuple[Day, ...]) -> type[RuleBasedStateMachi
 @pytest.fixture
 def new_world(two_releases: Settings, moved, tmp_path: Path):
     """Copies of a world, or of the first one, each at a place of its own: stores that are open cannot be put back."""
-    Registry(two_releases)._client.set_model_version_tag(RELEASE, "2", "status", "candidate")
-    Registry(two_releases)._client.set_registered_model_alias(RELEASE, "champion", "1")
+    Registry(two_releases).mlflow.client.set_model_version_tag(RELEASE, "2", "status", "candidate")
+    Registry(two_releases).mlflow.client.set_registered_model_alias(RELEASE, "champion", "1")
     made = itertools.count()
 
     def new(of: World | None = None) -> World:
