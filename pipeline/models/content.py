@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import numpy as np
+from scipy import sparse
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.baselines import log_popularity
@@ -46,12 +47,12 @@ class Content:
         recent = histories.last(self.events)
         age = recent.offsets[1:][recent.owners] - 1 - np.arange(recent.num_events)  # 0: the newest
         weights = np.exp2(-age / self.half_life).astype(np.float32)
-        profile = np.zeros((recent.num_users, self.vectors.shape[1]), dtype=np.float32)
-        np.add.at(profile, recent.owners, weights[:, None] * self.vectors[recent.items])
+        shape = (recent.num_users, len(self.vectors))
+        profile = sparse.csr_matrix((weights, recent.items, recent.offsets), shape=shape) @ self.vectors
         found = _unit(profile) @ self.vectors.T
         # Items that text does not tell apart are ordered by popularity; so is everything when nothing is known.
-        found += 1e-4 * self.popularity / max(float(self.popularity.max(initial=0.0)), 1.0)
-        return mask_special_items(found.astype(np.float32))
+        found += np.float32(1e-4 / max(float(self.popularity.max(initial=0.0)), 1.0)) * self.popularity
+        return mask_special_items(found)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

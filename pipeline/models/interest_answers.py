@@ -49,22 +49,9 @@ class InterestAnswers:
         recent = histories.last(self.config.history_length)
         output = np.empty((recent.num_users, self.config.dim), dtype=np.float32)
         for positions, rows, length in fixed_batches(recent.lengths, self.config.history_length):
-            items = torch.zeros(rows, length, dtype=torch.long)
-            types, times = torch.zeros_like(items), torch.zeros_like(items)
-            last = torch.zeros(rows, dtype=torch.long)
-            for row, position in enumerate(positions):
-                parts = recent.user(position)
-                size = len(parts[0])
-                if size == 0:
-                    items[row, 0] = UNKNOWN
-                    continue
-                last[row] = size - 1
-                for target, part in zip((items, types, times), parts, strict=True):
-                    target[row, :size] = torch.from_numpy(part.astype(np.int64))
-                times[row, size:] = times[row, size - 1]
-            device = self.device
-            states = self.states(table, items.to(device), types.to(device), times.to(device))
-            newest = states[torch.arange(rows, device=device), last.to(device)]                # [rows, dim]
+            events, last = _padded(recent.take(positions), rows, length)
+            states = self.states(table, *torch.from_numpy(events).to(self.device))              # [rows, length, dim]
+            newest = states[torch.arange(rows), torch.from_numpy(last)]                         # [rows, dim]
             output[positions] = newest[: len(positions)].float().cpu().numpy()
         return output
 
@@ -130,3 +117,19 @@ class InterestAnswers:
 
     def as_recommender(self) -> Self:
         return self
+
+
+def _padded(users: Histories, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Items, types and times, int64 [3, rows, length], of at most so many users; and where the newest is, [rows].
+
+    Somebody without events has one unknown event. Behind the newest event time stands still.
+    """
+    events = np.zeros((3, rows, length), dtype=np.int64)
+    places = np.arange(users.num_events) - users.offsets[users.owners]                          # [events]
+    events[:, users.owners, places] = users.items, users.types, users.times
+    events[0, : users.num_users][users.lengths == 0, 0] = UNKNOWN
+    last = np.zeros(rows, dtype=np.int64)
+    last[: users.num_users] = np.maximum(users.lengths - 1, 0)
+    newest = events[2, np.arange(rows), last][:, None]
+    events[2] = np.where(np.arange(length) > last[:, None], newest, events[2])
+    return events, last
