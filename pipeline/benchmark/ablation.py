@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.benchmark.questions import BenchmarkSplit
 from pipeline.benchmark.scores import score_table
+from pipeline.evaluation.markdown import change_table
 
 SHOWN = ("ndcg@10", "recall@10", "recall@50")
 ID_ONLY = "id only"
@@ -67,16 +68,5 @@ def ablation_table(
 
 def ablation_lines(rows: Sequence[Mapping]) -> list[str]:
     """The table in Markdown."""
-    lines = [
-        "", "The interest model, one part more in every row; changes to the row above:", "",
-        "| | " + " | ".join(f"{metric} | change" for metric in SHOWN) + " |", "|---" * (1 + 2 * len(SHOWN)) + "|",
-    ]
-    for number, row in enumerate(rows):
-        cells = [row["model"]]
-        for metric in SHOWN:
-            found = row[metric]
-            known = number and found.get("change") is not None
-            cells += [f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]", f"{found['change']:+.0%} "
-                      f"[{found['change_low']:+.0%}, {found['change_high']:+.0%}]" if known else ""]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    title = "The interest model, one part more in every row; changes to the row above:"
+    return ["", title, "", *change_table(rows, SHOWN)]

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.benchmark.contenders import Contenders
 from pipeline.benchmark.questions import TIME, BenchmarkSplit
 from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.markdown import change_table
 from pipeline.evaluation.placebo import hybrid_placebo, staleness_table
 from pipeline.models.translation import encoder_in
 
@@ -44,17 +45,4 @@ def claim_lines(found: Mapping[str, list[dict]]) -> list[str]:
         "hybrid_placebo": "The hybrid, told of another's interest, of none, and of 90 days ago; changes to none:",
         "staleness": "The interest model, asked with a state some days old; changes to today's:",
     }
-    lines = []
-    for name, rows in found.items():
-        lines += ["", titles[name], "", "| | " + " | ".join(f"{metric} | change" for metric in SHOWN) + " |",
-                  "|---" * (1 + 2 * len(SHOWN)) + "|"]
-        lines += ["| " + " | ".join([row["model"], *(text for metric in SHOWN for text in _cells(row[metric]))]) + " |"
-                  for row in rows]
-    return lines
-
-
-def _cells(found: Mapping) -> tuple[str, str]:
-    if found["mean"] is None or found["change"] is None:
-        return "no value", "open"
-    bounds = ["open" if found[name] is None else f"{found[name]:+.0%}" for name in ("change_low", "change_high")]
-    return f"{found['mean']:.4f}", f"{found['change']:+.0%} [{bounds[0]}, {bounds[1]}]"
+    return [line for name, rows in found.items() for line in ("", titles[name], "", *change_table(rows, SHOWN))]

@@ -25,6 +25,7 @@ from pipeline.benchmark.questions import TIME, BenchmarkSplit
 from pipeline.errors import BadSetting
 from pipeline.evaluation.bootstrap import interval_of, paired_difference, resampled_means
 from pipeline.evaluation.forecasts import mix_divergence, naive_scale, rolling_origins, scaled_error
+from pipeline.evaluation.markdown import change_cell, markdown_table, mean_cell
 from pipeline.features.histories import EPOCH, Histories, microseconds_of
 from pipeline.models.forecasts import Forecaster, GlobalLSTM, LongRunMean, SeasonalNaive, StatisticalModel
 from pipeline.models.interest_evolution import InterestEvolutionModel
@@ -206,7 +207,7 @@ def _rows(found: Sequence[Mapping[str, Mapping[str, np.ndarray]]], counted: str)
             own = interval_of(values[name], means, 0.95)
             _, change = paired_difference(joined[HEAD][name], values[name], SAMPLES, 7, 0.95)
             row[name] = {"mean": own.mean, "low": own.low, "high": own.high, "head_change": change.mean,
-                         "head_low": change.low, "head_high": change.high}
+                         "head_change_low": change.low, "head_change_high": change.high}
         rows.append(row)
     return rows
 
@@ -220,22 +221,15 @@ def forecast_lines(found: Mapping) -> list[str]:
         "model's head makes to the arm on the same rows, with its paired interval.",
     ]
     for name, counted in (("categories", "series"), ("users", "users")):
-        lines += ["", f"| {name} | rows | MASE | head | KL | head | CPU s to forecast |", "|---" * 7 + "|"]
-        for row in found[name]:
-            cells = [text for metric in ("mase", "kl") for text in (_cell(row[metric]), _change(row, metric))]
-            lines.append(f"| {row['arm']} | {row[counted]} | " + " | ".join(cells) + f" | {row['cpu_seconds']:.1f} |")
+        head = [name, "rows", "MASE", "head", "KL", "head", "CPU s to forecast"]
+        lines += ["", *markdown_table(head, ([row["arm"], *_cells(row, counted)] for row in found[name]))]
     return lines
 
 
-def _cell(found: Mapping) -> str:
-    if found["mean"] is None:
-        return "no value"
-    return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def _change(row: Mapping, metric: str) -> str:
-    found = row[metric]
-    if row["arm"] == HEAD or found["head_change"] is None:
-        return ""
-    bounds = ["open" if found[name] is None else f"{found[name]:+.0%}" for name in ("head_low", "head_high")]
-    return f"{found['head_change']:+.0%} [{bounds[0]}, {bounds[1]}]"
+def _cells(row: Mapping, counted: str) -> list[str]:
+    """What follows the arm's name; the head is not compared with itself."""
+    said = [str(row[counted])]
+    for found in (row["mase"], row["kl"]):
+        is_compared = row["arm"] != HEAD and found["head_change"] is not None
+        said += [mean_cell(found, digits=3), change_cell(found, "head_change") if is_compared else ""]
+    return [*said, f"{row['cpu_seconds']:.1f}"]

@@ -11,6 +11,7 @@ from pipeline.benchmark.ablation import ablation_lines
 from pipeline.benchmark.claims import claim_lines
 from pipeline.benchmark.forecasts import forecast_lines
 from pipeline.benchmark.peers import SASREC
+from pipeline.evaluation.markdown import change_cell, markdown_table, mean_cell
 
 METRICS = ("ndcg@10", "hr@10", "mrr@10", "recall@10", "recall@50")
 FEW_COHORTS = ("new", "light", "heavy", "head items", "tail items", "cold items")
@@ -35,29 +36,33 @@ def markdown(result: Mapping) -> str:
         f"`ndcg`, `hr` and `mrr` ask for the next item, `recall` for all later ones; the whole catalogue is ranked. "
         f"Means over {plan['seeds']} seeds; 95% intervals and changes to `{result['reference']}` by paired bootstrap "
         f"over users{' and seeds' if plan['seeds'] > 1 else ''}.", "",
-        "| model | " + " | ".join(METRICS) + " | coverage@10 |", "|---|" + "---|" * (len(METRICS) + 1),
     ]
-    for row in result["table"]:
-        cells = [_cell(row[name]) for name in METRICS]
-        lines.append(f"| {row['model']} | " + " | ".join(cells) + f" | {result['coverage@10'][row['model']]:.3f} |")
-    lines += ["", f"Change to `{result['reference']}`:", "", "| model | " + " | ".join(METRICS) + " |",
-              "|---|" + "---|" * len(METRICS)]
-    for row in result["table"]:
-        lines.append(f"| {row['model']} | " + " | ".join(_change(row[name]) for name in METRICS) + " |")
+    table, coverage = result["table"], result["coverage@10"]
+    lines += markdown_table(
+        ["model", *METRICS, "coverage@10"],
+        ([row["model"], *(mean_cell(row[name]) for name in METRICS), f"{coverage[row['model']]:.3f}"] for row in table),
+    )
+    lines += ["", f"Change to `{result['reference']}`:", ""]
+    lines += markdown_table(
+        ["model", *METRICS], ([row["model"], *(change_cell(row[name]) for name in METRICS)] for row in table)
+    )
     cohorts = {name: found for name, found in result["cohorts"].items() if name in FEW_COHORTS}
-    lines += ["", "recall@50 by cohort (users in brackets):", "",
-              "| model | " + " | ".join(f"{name} ({found['users']:,})" for name, found in cohorts.items()) + " |",
-              "|---|" + "---|" * len(cohorts)]
-    for row in result["table"]:
-        cells = [f"{found[row['model']].get('recall@50') or 0:.4f}" for found in cohorts.values()]
-        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
-    lines += ["", "Between seeds (ndcg@10 of each) and costs of the first seed:", "",
-              "| model | ndcg@10 by seed | CPU s to fit | s to score |", "|---|---|---|---|"]
+    models = [row["model"] for row in table]
+    lines += ["", "recall@50 by cohort (users in brackets):", ""]
+    lines += markdown_table(
+        ["model", *(f"{name} ({found['users']:,})" for name, found in cohorts.items())],
+        ([model, *(f"{found[model].get('recall@50') or 0:.4f}" for found in cohorts.values())] for model in models),
+    )
+    lines += ["", "Between seeds (ndcg@10 of each) and costs of the first seed:", ""]
     first = next(iter(result["costs"].values()))
-    for row in result["table"]:
-        model = row["model"]
-        seeds = ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"])
-        lines.append(f"| {model} | {seeds} | {first[model]['cpu_seconds']:.1f} | {result['scoring_seconds'][model]} |")
+    seeds = {model: ", ".join(f"{value:.4f}" for value in result["seeds"][model]["ndcg@10"]) for model in models}
+    lines += markdown_table(
+        ["model", "ndcg@10 by seed", "CPU s to fit", "s to score"],
+        (
+            [model, seeds[model], f"{first[model]['cpu_seconds']:.1f}", str(result["scoring_seconds"][model])]
+            for model in models
+        ),
+    )
     for model, error in result["calibration_error"].items():
         lines += ["", f"{model} says how probable it is that a user takes an item of their list: off by {error:.4f} on "
                   "average (expected calibration error of the first 50 items, ten groups, first seed)."]
@@ -128,13 +133,3 @@ def draw(result: Mapping, folder: Path) -> list[Path]:
         written.append(folder / "training.png")
         figure.savefig(written[2], dpi=90)
     return written
-
-
-def _cell(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
-
-
-def _change(found: Mapping[str, float]) -> str:
-    if found.get("change") is None:
-        return "open"
-    return f"{found['change']:+.0%} [{found['change_low']:+.0%}, {found['change_high']:+.0%}]"

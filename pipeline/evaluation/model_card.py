@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.evaluation.comparison import SHOWN, Comparison
+from pipeline.evaluation.markdown import markdown_table, mean_cell
 from pipeline.evaluation.split import TimeSplit
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Histories
 
@@ -48,6 +49,16 @@ def model_card(
     """The model card, in Markdown; `learned` is what the weights were learned from."""
     facts = evaluation["comparison"]["facts"]
     items = len(np.unique(learned.items[learned.items >= FIRST_ITEM]))
+    trained_on = f"{learned.num_events:,} events of {int((learned.lengths > 0).sum()):,} users on {items:,} items"
+    told = {
+        "run": f"`{run_key}`",
+        "trained on": trained_on + _since(learned),
+        "trained before": split.validation_start.isoformat(),
+        "checkpoint chosen, and a last pass learned, before": split.test_start.isoformat(),
+        "tested before (model cutoff)": split.as_of.isoformat(),
+        "users, events, items in the test": f"{facts['users']}, {facts['events']}, {facts['items']}",
+        **{name: f"`{value}`" for name, value in sorted(lineage.items())},
+    }
     lines = [
         f"# {model}",
         "",
@@ -57,16 +68,7 @@ def model_card(
         "",
         "## Data and cutoff",
         "",
-        "| what | value |",
-        "|---|---|",
-        f"| run | `{run_key}` |",
-        f"| trained on | {learned.num_events:,} events of {int((learned.lengths > 0).sum()):,} users on {items:,} "
-        f"items{_since(learned)} |",
-        f"| trained before | {split.validation_start.isoformat()} |",
-        f"| checkpoint chosen, and a last pass learned, before | {split.test_start.isoformat()} |",
-        f"| tested before (model cutoff) | {split.as_of.isoformat()} |",
-        f"| users, events, items in the test | {facts['users']}, {facts['events']}, {facts['items']} |",
-        *(f"| {name} | `{value}` |" for name, value in sorted(lineage.items())),
+        *markdown_table(["what", "value"], told.items()),
         "",
         "## On the test window",
         "",
@@ -136,29 +138,17 @@ def _since(learned: Histories) -> str:
 def _by_cohort(cohorts: Mapping[str, Mapping[str, Mapping]], model: str) -> list[str]:
     """The model's means for each cohort in which somebody has a value."""
     rows = {name: found[model] for name, found in cohorts.items() if found.get(model, {}).get("users")}
-    return [
-        "| cohort | users | " + " | ".join(SHOWN) + " |",
-        "|---" * (2 + len(SHOWN)) + "|",
-        *(
-            f"| {name} | {row['users']} | "
-            + " | ".join("no value" if row.get(metric) is None else f"{row[metric]:.4f}" for metric in SHOWN)
-            + " |"
+    return markdown_table(
+        ["cohort", "users", *SHOWN],
+        (
+            [name, str(row["users"]), *("no value" if row.get(m) is None else f"{row[m]:.4f}" for m in SHOWN)]
             for name, row in rows.items()
         ),
-    ]
+    )
 
 
 def _table(rows: Sequence[Mapping]) -> list[str]:
     """The rows of `Comparison.table`, as it was saved, as Markdown."""
     shown = [name for name in SHOWN if rows and name in rows[0]]
-    return [
-        "| model | " + " | ".join(shown) + " |",
-        "|---|" + "---|" * len(shown),
-        *("| " + " | ".join([row["model"], *(_cell(row[name]) for name in shown)]) + " |" for row in rows),
-    ]
-
-
-def _cell(found: Mapping[str, float | None]) -> str:
-    if found["mean"] is None:
-        return "no value"
-    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+    cells = ([row["model"], *(mean_cell(row[name]) for name in shown)] for row in rows)
+    return markdown_table(["model", *shown], cells)
