@@ -4,11 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.benchmark.forecasts import HEAD, ForecastPlan, forecast_tables
 from pipeline.benchmark.questions import TIME, split_log
-from pipeline.cli.app import app
 
 ITEMS = ["a,a thing,left", "b,another thing,right"]
 
@@ -64,17 +62,16 @@ def test_who_knows_what_comes_has_no_error_and_who_goes_on_as_before_has_one(spl
     assert once["categories"][0]["kl"]["mean"] == pytest.approx(np.log(2))
 
 
-def test_the_command_adds_the_tables(shop, tmp_path):
+def test_the_command_adds_the_tables(shop, run, tmp_path):
     pytest.importorskip("statsforecast")
-    arguments = [
-        "benchmark", "--events", str(shop / "events.csv"), "--items", str(shop / "items.csv"), "--mapping",
-        str(shop / "mapping.yaml"), "--seeds", "1", "--budget-cpu-seconds", "1", "--quantile", "0.6", "--forecasts",
-        "--out", str(tmp_path / "out"), "--models", "popularity", "--set", "batches_an_epoch=2",
-    ]
-    done = CliRunner().invoke(app, arguments)
+    options = (
+        "--seeds", "1", "--budget-cpu-seconds", "1", "--quantile", "0.6", "--forecasts", "--models", "popularity",
+        "--set", "batches_an_epoch=2",
+    )
+    done = run(shop, tmp_path / "out", *options)
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "out" / "benchmark.json").read_text())["forecasts"]
     assert found["number_of_categories"] == 2 and len(found["users"]) == 6
     assert "| category_mix_head |" in (tmp_path / "out" / "benchmark.md").read_text()
-    refused = CliRunner().invoke(app, [*arguments, "--split", "leave-one-out"])
+    refused = run(shop, tmp_path / "out", *options, "--split", "leave-one-out")
     assert refused.exit_code == 2 and "need --split time" in refused.output

@@ -1,32 +1,24 @@
 """A model of another library takes part in a benchmark from an environment of its own."""
 
 import json
-from pathlib import Path
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.benchmark import peers
 from pipeline.benchmark.contenders import models_at_hand
-from pipeline.cli.app import app
 
 NEEDS_THE_ENVIRONMENT = pytest.mark.skipif(
     peers.peers_python() is None, reason=f"{peers.ENVIRONMENT} is not there; `make peers` makes it"
 )
 
 
-def run(shop: Path, out: Path):
-    return CliRunner().invoke(app, [
-        "benchmark", "--events", str(shop / "events.csv"), "--items", str(shop / "items.csv"),
-        "--mapping", str(shop / "mapping.yaml"), "--out", str(out), "--quantile", "0.7", "--seeds", "1",
-        "--budget-cpu-seconds", "2", "--models", f"{peers.SASREC},popularity", "--json",
-    ])
+OPTIONS = ("--quantile", "0.7", "--seeds", "1", "--budget-cpu-seconds", "2", "--models", f"{peers.SASREC},popularity")
 
 
 @NEEDS_THE_ENVIRONMENT
-def test_sasrec_answers_the_same_questions(shop, tmp_path):
-    done = run(shop, tmp_path)
+def test_sasrec_answers_the_same_questions(shop, run, tmp_path):
+    done = run(shop, tmp_path, *OPTIONS)
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
     facts = result["costs"]["7"][peers.SASREC]
@@ -38,9 +30,9 @@ def test_sasrec_answers_the_same_questions(shop, tmp_path):
     assert lists[peers.SASREC].filter(pl.col("rank") == 1)["item_id"].n_unique() > 1
 
 
-def test_without_the_environment_it_is_left_out_and_asking_for_it_says_what_to_do(shop, tmp_path, monkeypatch):
+def test_without_the_environment_it_is_left_out_and_asking_for_it_says_what_to_do(shop, run, tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "ENVIRONMENT", tmp_path / "nothing")
     assert peers.SASREC not in models_at_hand()
-    refused = run(shop, tmp_path / "out")
+    refused = run(shop, tmp_path / "out", *OPTIONS)
     assert refused.exit_code != 0
     assert "make peers" in str(refused.exception) + refused.output

@@ -7,22 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
-
-from pipeline.cli.app import app
 
 MODELS = "interest_evolution,collaborative_filter,collaborative_filter_without_lti,content,hybrid,popularity,item_knn"
 
 
-def run(shop: Path, out: Path, *more: str):
-    return CliRunner().invoke(app, [
-        "benchmark", "--events", str(shop / "events.csv"), "--items", str(shop / "items.csv"),
-        "--mapping", str(shop / "mapping.yaml"), "--out", str(out), *more,
-    ])
-
-
 @pytest.fixture(scope="module")
-def outcome(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def outcome(shop: Path, run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("benchmark")
     done = run(shop, out, "--quantile", "0.7", "--seeds", "2", "--budget-cpu-seconds", "2", "--models", MODELS,
                "--set", "batches_an_epoch=2", "--ablation", "--json")
@@ -109,29 +99,21 @@ def test_costs_seeds_and_versions_are_told(outcome):
     (("--quantile", "2"), "from 0.1 to 0.99"),
     (("--diversity", "2"), "The diversity is 2"),
 ])
-def test_a_misuse_is_one_line(shop, tmp_path, more, message):
+def test_a_misuse_is_one_line(shop, run, tmp_path, more, message):
     done = run(shop, tmp_path / "out", *more)
     assert done.exit_code == 2 and message in done.output and "Traceback" not in done.output
 
 
-def test_a_log_that_leaves_nobody_to_ask_is_told_before_anything_is_trained(tmp_path):
+def test_a_log_that_leaves_nobody_to_ask_is_told_before_anything_is_trained(shop_of, run, tmp_path):
     """Every item of the test is new and without a title, so nothing could name it."""
-    lines = ["user,item,day", *(f"u{n % 4},i{n},2026-01-{n + 1:02d}" for n in range(28))]
-    (tmp_path / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (tmp_path / "mapping.yaml").write_text(
-        "events:\n  columns: {user_id: user, item_id: item, event_time: day}\n  event_type: {constant: bought}\n"
-        '  time: {format: "%Y-%m-%d"}\n', encoding="utf-8",
-    )
-    done = CliRunner().invoke(app, [
-        "benchmark", "--events", str(tmp_path / "events.csv"), "--mapping", str(tmp_path / "mapping.yaml"), "--out",
-        str(tmp_path / "out"), "--seeds", "1", "--models", "popularity",
-    ])
+    lines = [f"u{n % 4},i{n},2026-01-{n + 1:02d}" for n in range(28)]
+    done = run(shop_of(lines), tmp_path / "out", "--seeds", "1", "--models", "popularity")
     said = " ".join(done.output.split())
     assert done.exit_code != 0 and "Nobody can be asked: of 3 test events 3 are of items" in said
     assert not (tmp_path / "out" / "popularity").exists()
 
 
-def test_diversified_lists_hold_other_items(shop, tmp_path):
+def test_diversified_lists_hold_other_items(shop, run, tmp_path):
     lists = []
     for diversity in ("0", "0.9"):
         done = run(shop, tmp_path, "--quantile", "0.7", "--seeds", "1", "--models", "popularity",
@@ -144,23 +126,16 @@ def test_diversified_lists_hold_other_items(shop, tmp_path):
     assert sum(set(one) != set(other) for one, other in zip(plain, diverse, strict=True)) > len(plain) / 2
 
 
-def test_leave_one_out_tells_nobody_what_became_popular_after_their_time(tmp_path):
+def test_leave_one_out_tells_nobody_what_became_popular_after_their_time(shop_of, run, tmp_path):
     """Ten users take a, b, c, then x in March and a, b, c, then y in June; x is popular in March, y in June only."""
-    lines = ["user,item,day"]
+    lines = []
     for month, last in (("03", "x"), ("06", "y")):
         for user in range(10):
             days = [f"2026-{month}-{day:02d}" for day in (1 + user, 11 + user)]
             lines += [f"u{month}{user},{item},{days[0]}" for item in "abc"] + [f"u{month}{user},{last},{days[1]}"]
             lines += [f"v{month}{user}{item},{item},{days[0]}" for item in last * 2]
-    (tmp_path / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (tmp_path / "mapping.yaml").write_text(
-        "events:\n  columns: {user_id: user, item_id: item, event_time: day}\n  event_type: {constant: bought}\n"
-        '  time: {format: "%Y-%m-%d"}\n', encoding="utf-8",
-    )
-    done = CliRunner().invoke(app, [
-        "benchmark", "--events", str(tmp_path / "events.csv"), "--mapping", str(tmp_path / "mapping.yaml"), "--out",
-        str(tmp_path / "out"), "--split", "leave-one-out", "--seeds", "1", "--models", "popularity,popularity_30d",
-    ])
+    options = ("--split", "leave-one-out", "--seeds", "1", "--models", "popularity,popularity_30d")
+    done = run(shop_of(lines), tmp_path / "out", *options)
     assert done.exit_code == 0, done.output
     targets = pl.read_parquet(tmp_path / "out" / "targets.parquet")
     assert dict(targets.select("user_id", "item_id").iter_rows())["u031"] == "x" and targets.height == 20
