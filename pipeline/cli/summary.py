@@ -52,8 +52,10 @@ def _print_rows(status: Status) -> list[str]:
 
 
 def _print_models(settings: Settings, status: Status) -> list[str]:
+    from pipeline.stores.model_versions import MODELS
+
     shortfalls = []
-    for name in ("interest_evolution", "collaborative_filter"):
+    for name in MODELS:
         versions = [version for version in status.models if version.model == name]
         if not versions:
             shortfalls.append(f"No version of {name} was registered.")

@@ -25,11 +25,10 @@ from pipeline.steps.serving_days import Timeline
 from pipeline.stores.backfills import Backfills
 from pipeline.stores.landing import Landing
 from pipeline.stores.ledger import Ledger, PartitionRecord
-from pipeline.stores.model_versions import Version
+from pipeline.stores.model_versions import MODELS, Version
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 
-MODELS = ("interest_evolution", "collaborative_filter")
 CHAIN = tuple(DEFINITIONS)
 """The tables that a backfill writes, in the order in which a day is made."""
 

@@ -24,12 +24,12 @@ from pipeline.steps.installation import check_folder, check_packages, check_pyth
 from pipeline.steps.ledger_rebuild import disagreements, rebuild_ledger
 from pipeline.steps.loose_ends import loose_ends
 from pipeline.stores.ledger import Ledger
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 
 LEFTOVERS = ("*.tmp", ".*.tmp", "*.draft", ".draft*")
 AN_HOUR = 3600.0
-MODELS = ("interest_evolution", "collaborative_filter")
 REPAIR = "interest doctor --repair"
 
 

@@ -19,12 +19,11 @@ from pipeline.settings import Settings
 from pipeline.steps.erasure_places import PlaceOf, first_event, places_of
 from pipeline.stores.ledger import Ledger, Tombstone
 from pipeline.stores.locks import alone
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.receipts import read_receipt, receipt_file, write_receipt
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 from pipeline.stores.tombstones import Tombstones
-
-MODELS = ("interest_evolution", "collaborative_filter")
 
 log = get_logger(__name__)
 

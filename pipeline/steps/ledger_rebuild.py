@@ -13,12 +13,12 @@ from pipeline.contracts import BEHAVIOR_EVENTS, TABLES, Table
 from pipeline.partitions import Day, run_key_of
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, Promotion, records_of
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.promotions import rollback_of
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Commit, Lake
 from pipeline.stores.tombstones import Tombstones
 
-MODELS = ("interest_evolution", "collaborative_filter")
 DECIDED = ("promoted", "held", "rolled_back")
 
 

@@ -18,10 +18,10 @@ from pipeline.settings import Settings
 from pipeline.steps.findings import Finding, error, fine
 from pipeline.steps.ledger_news import unheard
 from pipeline.stores.ledger import Ledger
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.tables import Lake
 
-MODELS = ("interest_evolution", "collaborative_filter")
 DRAFTS = ("*.tmp", ".*.tmp", "*.draft", ".draft*", "*.parquet#*")
 """Names of what is being written: the platform's own drafts, and those of Delta's writer."""
 LOCKS = ("locks/*.lock", "mlflow/locks/*.lock")

@@ -37,9 +37,9 @@ from pipeline.report.page import render
 from pipeline.report.summary import age_state
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord, Promotion
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.tables import Lake
 
-MODELS = ("interest_evolution", "collaborative_filter")
 MOVERS = 8
 RECENT_DAYS = 28
 """An interest of now is a user's newest row of the last four weeks; the one before is older than that."""

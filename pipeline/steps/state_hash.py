@@ -18,10 +18,10 @@ from pipeline.contracts import LOOKUP_LOG, LOOKUP_PARITY, NEWEST_DAYS, ONLINE_PA
 from pipeline.contracts.content import content_hash
 from pipeline.settings import Settings
 from pipeline.steps.online_parity import is_applied
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.registered import Registered, registered_versions
 from pipeline.stores.tables import Lake, newest_versions
 
-MODELS = ("interest_evolution", "collaborative_filter")
 OBSERVATIONS = (ONLINE_PARITY.name, LOOKUP_LOG.name, LOOKUP_PARITY.name)
 """Tables that say what somebody saw at some time; they are no part of the state that was seen."""
 INDEXES = (NEWEST_DAYS.name,)

@@ -21,11 +21,11 @@ from pipeline.contracts import (
 )
 from pipeline.settings import Settings
 from pipeline.stores.ledger import Ledger, PartitionRecord
+from pipeline.stores.model_versions import MODELS
 from pipeline.stores.registered import registered_versions
 from pipeline.stores.served import served_views
 from pipeline.stores.tables import Lake
 
-MODELS = ("interest_evolution", "collaborative_filter")
 VIEWS = tuple(t.name for t in (SEQUENCE_FEATURES, INTEREST_WINDOWS, LONG_TERM_INTEREST, ITEM_TEXT, RECOMMENDATIONS))
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 
 import polars as pl
 
+MODELS = ("interest_evolution", "collaborative_filter")
+"""Every model that is registered, in the order in which they are trained."""
 BACKTEST = "backtest"
 """The tag of a version that was trained to look back: it can never serve."""
 Status = Literal["candidate", "promoted", "held", "rolled_back"]

@@ -17,9 +17,8 @@ from pipeline.settings import Settings
 from pipeline.stores.mlflow_connection import MlflowConnection
 from pipeline.stores.model_files import check_files
 from pipeline.stores.model_logging import WEIGHTS
-from pipeline.stores.model_versions import Version, version_of
+from pipeline.stores.model_versions import MODELS, Version, version_of
 
-MODELS = ("interest_evolution", "collaborative_filter")
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 

@@ -56,11 +56,11 @@ def test_a_failed_day_is_shown_however_old_it_is(filled, ledger, interest):
 def test_a_registered_version_is_shown_as_the_registry_itself_tells_it(filled, settings, interest, tmp_path):
     import polars as pl
 
-    from pipeline.stores.model_versions import Card
+    from pipeline.stores.model_versions import MODELS, Card
     from pipeline.stores.promotions import promote
     from pipeline.stores.registered import registered_versions
     from pipeline.stores.registration import register
-    from pipeline.stores.registry import MODELS, Registry
+    from pipeline.stores.registry import Registry
 
     registry = Registry(settings)
     for number, day in enumerate((8, 1), start=1):  # the older cutoff comes second
