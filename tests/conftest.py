@@ -257,7 +257,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
     rows: dict[str, list] = {}
     for outcome, reports in terminalreporter.stats.items():
         for report in reports if outcome in ("passed", "failed", "error", "skipped") else ():
-            for fault in [value for name, value in report.user_properties if name == "fault"]:
+            properties = getattr(report, "user_properties", ())  # a file that could not be collected has none
+            for fault in [value for name, value in properties if name == "fault"]:
                 worst = outcome if outcome != "passed" else "survived"
                 said, seconds = rows.get(fault, ("survived", 0.0))
                 took = sum(part.duration for part in reports if part.nodeid == report.nodeid)
