@@ -7,7 +7,6 @@ would have called. What comes back is laid by in files, by day; nothing of a tab
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -23,20 +22,15 @@ Extend = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 
 
 @contextmanager
-def spark_session(master: str, buckets: int):
-    """A session whose workers run this interpreter, in UTC, without a page of its own."""
+def spark_session(master: str):
+    """A session of this process, whose workers run this interpreter; without a page of its own."""
     from pyspark.sql import SparkSession
 
     session = (
         SparkSession.builder.master(master)
         .appName("features")
-        .config("spark.pyspark.python", sys.executable)
-        .config("spark.pyspark.driver.python", sys.executable)
-        .config("spark.executorEnv.PYTHONPATH", os.pathsep.join(sys.path))
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.shuffle.partitions", str(buckets))
+        .config("spark.sql.execution.pyspark.python", sys.executable)  # `spark.pyspark.python` is read by spark-submit
         .config("spark.ui.enabled", "false")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "0")
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("ERROR")
@@ -61,14 +55,19 @@ def lay_by_with_spark(
     """Write the rows that the events from `first` until `end` bring about into `out`, a folder a day.
 
     Args:
+        session: anybody's; what the functions need of it is set here.
         events: Parquet files with rows of BEHAVIOR_EVENTS.
         before: those of `table`; of each user the newest row before `first` is taken.
+        out: absolute, and the same folder to this machine and to Spark's executors.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
     from pipeline.contracts import BEHAVIOR_EVENTS
 
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    session.conf.set("spark.sql.shuffle.partitions", str(buckets))
+    session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "0")  # a bucket is one table
     read = [name for name in BEHAVIOR_EVENTS.names if name not in ("value", "ingested_at")]
     bucket = F.pmod(F.xxhash64("user_id"), F.lit(buckets)).alias("bucket")
     log = session.read.parquet(*events).where((F.col("event_time") >= first) & (F.col("event_time") < end))
@@ -89,7 +88,7 @@ def lay_by_with_spark(
 
     both = log.groupBy("bucket").cogroup(states.groupBy("bucket"))
     rows = both.applyInArrow(rows_of_bucket, from_arrow_schema(schema))
-    rows.write.partitionBy(PARTITION_COLUMN).parquet(str(out))
+    rows.write.partitionBy(PARTITION_COLUMN).parquet(f"file://{out}")  # a cluster may take a bare path for one of HDFS
 
 
 def _stamped(table: Table, rows: pl.DataFrame, known_at: datetime) -> pl.DataFrame:

@@ -93,7 +93,18 @@ class Features(Group):
     memory_budget_mb: float = Field(
         default=4_000.0, ge=50, description="Above this a range of days is built in buckets of users, on disk between."
     )
-    spark_master: str = Field(default="local[2]", description="Spark's master, where the engine is Spark.")
+    spark_master: str = Field(
+        default="local[2]", description="Spark's master, where the engine is Spark and a command builds the days."
+    )
+    spark_connection: str = Field(
+        default="spark_default",
+        description="Airflow's connection to Spark, where the engine is Spark and the Dag `feature_range` builds them.",
+    )
+    spark_scratch: str = Field(
+        default="",
+        description="A folder that this machine and Spark's executors mount under one path, for rows on their way; "
+        "the home folder when empty.",
+    )
     spark_buckets: int = Field(default=16, ge=1, description="Buckets of users that Spark works on.")
 
 

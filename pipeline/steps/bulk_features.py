@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -26,6 +27,9 @@ from pipeline.steps.feature_state import BuiltFeatures, Extend, events_of, newes
 from pipeline.stores.day_files import replace_days
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.tables import Committed, Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 log = get_logger(__name__)
 
@@ -42,11 +46,19 @@ class BulkWritten:
 
 
 def build_in_bulk(
-    settings: Settings, lake: Lake, definitions: dict[Table, Extend], days: list[Day], known_at: datetime
+    settings: Settings,
+    lake: Lake,
+    definitions: dict[Table, Extend],
+    days: list[Day],
+    known_at: datetime,
+    session: SparkSession | None = None,
 ) -> BuiltFeatures | None:
     """The days built by Spark or in buckets, where they do not fit the memory budget; None where they do.
 
     Also None where later days stand: what follows from a restated range is told from its rows, in memory.
+
+    Args:
+        session: Spark's, where the caller has begun one.
     """
     first, last = days[0], days[-1]
     later = any(day > last for table in definitions for day in lake.days(table))
@@ -55,11 +67,12 @@ def build_in_bulk(
     if later or (num == 1 and not spark):
         return None
     ledger = Ledger(settings.ledger_url)
-    with TemporaryDirectory(prefix="features-", dir=settings.place("")) as scratch:
+    place = settings.features.spark_scratch if spark else ""
+    with TemporaryDirectory(prefix="features-", dir=place or settings.place("")) as scratch:
         if spark:
             from pipeline.steps.spark_features import lay_by_in_spark
 
-            lay_by_in_spark(settings, lake, first, last, known_at, Path(scratch))
+            lay_by_in_spark(settings, lake, first, last, known_at, Path(scratch), session)
         else:
             lay_by(tuple(definitions), _rows_of(lake, definitions, first, known_at), events, num, Path(scratch))
         by_day = events_by_day(events)

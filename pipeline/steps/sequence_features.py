@@ -9,6 +9,7 @@ in any order, and repeated, and end the same.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
@@ -41,6 +42,9 @@ from pipeline.stores.locks import alone
 from pipeline.stores.newest_days import index_newest_days
 from pipeline.stores.pushed import PushedRows
 from pipeline.stores.tables import Committed, Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 log = get_logger(__name__)
 
@@ -75,8 +79,13 @@ def build_features(day: Day, settings: Settings, known_at: datetime) -> BuiltFea
     return build_history(day, day, settings, known_at)
 
 
-def build_history(first: Day, last: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
+def build_history(
+    first: Day, last: Day, settings: Settings, known_at: datetime, session: SparkSession | None = None
+) -> BuiltFeatures:
     """Replace a range of days of both tables in one pass, one commit for each table; equal to day by day.
+
+    Args:
+        session: where the engine is Spark, the one to use; else it is begun and ended here, by `spark_master`.
 
     Raises:
         BadPartition: the range is reversed.
@@ -90,7 +99,7 @@ def build_history(first: Day, last: Day, settings: Settings, known_at: datetime)
     with alone(settings, "sequence_features"):
         ledger = Ledger(settings.ledger_url)
         catch_up(lake, ledger, *definitions)
-        if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at)):
+        if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at, session)):
             index_newest_days(lake, tuple(definitions))
             return bulk
         events = events_of(lake, first, last).collect()

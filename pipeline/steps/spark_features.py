@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.contracts import BEHAVIOR_EVENTS
 from pipeline.errors import BadSetting
@@ -13,11 +15,24 @@ from pipeline.settings import Settings
 from pipeline.steps.feature_state import definitions_of
 from pipeline.stores.tables import Lake
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 
 def lay_by_in_spark(
-    settings: Settings, lake: Lake, first: Day, last: Day, known_at: datetime, scratch: Path
+    settings: Settings,
+    lake: Lake,
+    first: Day,
+    last: Day,
+    known_at: datetime,
+    scratch: Path,
+    session: SparkSession | None = None,
 ) -> None:
-    """Lay the rows of both tables by in `scratch`. Raises BadSetting where Spark is not installed."""
+    """Lay the rows of both tables by in `scratch`. Raises BadSetting where Spark is not installed.
+
+    Args:
+        session: one that the caller ends; else one is begun by the setting `features.spark_master`.
+    """
     if find_spec("pyspark") is None:
         raise BadSetting(
             "Setting `features.engine` is spark, and pyspark is not installed: pip install 'interest[spark]', with "
@@ -25,10 +40,10 @@ def lay_by_in_spark(
         )
     from pipeline.features.spark import lay_by_with_spark, spark_session
 
-    with spark_session(settings.features.spark_master, settings.features.spark_buckets) as session:
+    with nullcontext(session) if session else spark_session(settings.features.spark_master) as spark:
         for table, extend in definitions_of(lake, settings).items():
             lay_by_with_spark(
-                session,
+                spark,
                 table,
                 extend,
                 events=lake.file_uris(BEHAVIOR_EVENTS),
