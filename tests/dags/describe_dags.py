@@ -9,11 +9,16 @@ from pathlib import Path
 import airflow.sdk
 from airflow.sdk import Asset
 
-HEAVY = ("torch", "transformers", "feast", "pandas", "mlflow", "great_expectations", "sklearn", "scipy", "deltalake")
+HEAVY = (
+    "torch", "transformers", "feast", "pandas", "mlflow", "great_expectations", "sklearn", "scipy", "deltalake",
+    "pyspark", "airflow.providers.apache.spark",
+)
 
 
 def timetable_of(dag) -> str:
     timetable = dag.timetable
+    if dag.schedule is None:
+        return "on request"
     if isinstance(timetable, airflow.sdk.CronPartitionTimetable):
         first = timetable.run_immediately
         return f"every `{timetable.expression}` UTC, the partition {timetable.run_offset:+d}, at first after {first}"
