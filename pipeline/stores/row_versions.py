@@ -13,15 +13,20 @@ def newest_versions(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def with_corrections(table: Table, standing: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
-    """`wanted`, with unchanged rows as they stand and the earlier versions of every key it still holds."""
+    """`wanted`, with unchanged rows as they stand and the earlier versions of every key it still holds.
+
+    A row that corrects another is created after it, if only by a microsecond: what was written last is the newest, also
+    when a run that began earlier writes later, or the clock of its machine is behind.
+    """
     content = [name for name in [*table.names, PARTITION_COLUMN] if name != "created"]
     keys = list(table.key)
     known = standing.join(wanted.select(keys), on=keys, how="semi")
     newest = known.sort([*keys, "created"]).unique(subset=keys, keep="last", maintain_order=True)
-    pairs = wanted.join(newest, on=keys, how="inner", suffix="_standing", maintain_order="left")
+    pairs = wanted.join(newest, on=keys, how="left", suffix="_standing", maintain_order="left")
     differs = [pl.col(name).ne_missing(pl.col(f"{name}_standing")) for name in content if name not in keys]
-    unchanged = pairs.filter(~pl.any_horizontal(differs))
-    fresh = wanted.join(unchanged, on=keys, how="anti")
+    is_fresh = pl.col("created_standing").is_null() | pl.any_horizontal(differs)
+    a_moment_later = pl.col("created_standing") + pl.duration(microseconds=1)
+    fresh = pairs.filter(is_fresh).with_columns(created=pl.max_horizontal("created", a_moment_later))
     return pl.concat([known, fresh.select(known.columns)]).sort([PARTITION_COLUMN, *keys, "created"])
 
 

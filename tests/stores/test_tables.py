@@ -1,6 +1,6 @@
 """The lake keeps whole partitions, keeps corrections, and writes nothing twice."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -52,6 +52,18 @@ def test_a_correction_taken_back_is_a_new_version_too(lake: Lake):
         lake.replace(SEQUENCE_FEATURES, DAY, sequences(known_at, u1=items))
     assert lake.read(SEQUENCE_FEATURES, DAY)["created"].to_list() == [FIRST, SECOND, THIRD]
     assert lake.current(SEQUENCE_FEATURES).collect()["item_ids"].to_list() == [["a"]]
+
+
+@pytest.mark.parametrize("known_at", [FIRST, SECOND], ids=["known before what stands", "known at the same time"])
+def test_what_was_written_last_is_the_newest_whatever_its_clock_says(lake: Lake, known_at: datetime):
+    """A run that began earlier may write later, and a machine's clock may be behind."""
+    lake.replace(SEQUENCE_FEATURES, DAY, sequences(SECOND, u1=["a"], u2=["b"]))
+    late = sequences(known_at, u1=["a", "c"], u2=["b"], u3=["z"])
+    lake.replace(SEQUENCE_FEATURES, DAY, late)
+    assert not lake.replace(SEQUENCE_FEATURES, DAY, late).changed
+    assert lake.current(SEQUENCE_FEATURES).collect()["item_ids"].to_list() == [["a", "c"], ["b"], ["z"]]
+    written = lake.read(SEQUENCE_FEATURES, DAY).select("user_id", "created").rows()
+    assert written == [("u1", SECOND), ("u1", SECOND + timedelta(microseconds=1)), ("u2", SECOND), ("u3", known_at)]
 
 
 def test_replacing_one_day_leaves_the_others(lake: Lake):
