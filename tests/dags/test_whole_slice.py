@@ -1,6 +1,8 @@
 """The whole slice on real logs, every step a task of the real scheduler: Airflow is started, asked, and stopped."""
 
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +15,7 @@ from pipeline.settings import Settings
 from pipeline.stack import processes
 from pipeline.stack.airflow_api import AirflowApi
 from pipeline.stack.embedded import start_airflow
-from pipeline.stack.restate import DAILY, WEEKLY, restate
+from pipeline.stack.restate import DAILY, ROOT, WEEKLY, restate
 from pipeline.stack.sample import fetch_sample
 
 FIRST, HISTORY_ENDS, WEEK = Day.parse("1998-03-02"), Day.parse("1998-04-12"), Week.of(Day.parse("1998-04-13"))
@@ -169,3 +171,41 @@ def test_a_backfill_of_a_day_is_told_from_dag_to_dag_and_changes_nothing(setting
     assert sorted(told) == ["behavior_events", "long_term_interest", "recommendations", "sequence_features"]
     again = [run for run in airflow.runs("recommendations") if run["partition_key"] == WEEK.days[2].key]
     assert len(again) == 2
+
+
+def let_a_night_pass(settings: Settings, airflow: AirflowApi, day: Day) -> None:
+    """Let the scheduler find the run of the root due that the midnight after `day` would have brought."""
+    due = "UPDATE dag SET next_dagrun_create_after = ?, next_dagrun_partition_date = ?, next_dagrun_partition_key = ? "
+    moments = [f"{moment:%Y-%m-%d %H:%M:%S}.000000" for moment in (day.end, day.start)]
+
+    def has_begun() -> bool:
+        if airflow.runs(ROOT, run_type="scheduled"):
+            return True
+        with closing(sqlite3.connect(settings.place("airflow/airflow.db"), timeout=30)) as database, database:
+            database.execute(f"{due} WHERE dag_id = ?", (*moments, day.key, ROOT))
+        return False  # Reading the Dag files anew takes it back: what runs on request has no midnight.
+
+    assert processes.wait_until(has_begun, 60)
+
+
+def test_a_night_makes_the_day_of_a_late_file_again_and_everything_below_it(settings, airflow, restated):
+    from pipeline.contracts import BEHAVIOR_EVENTS, SEQUENCE_FEATURES
+    from pipeline.stores.landing import Landing
+    from pipeline.stores.tables import Lake
+
+    lake, late, night = Lake.of(settings), WEEK.days[3], WEEK.days[-1]
+    events, before = lake.read(BEHAVIOR_EVENTS, late), {run["dag_run_id"] for run in airflow.runs()}
+    Landing.of(settings).put(late, "late", events.head(1).with_columns(event_id=pl.lit("late")))
+    known = lake.current(SEQUENCE_FEATURES, late, late).select(pl.col("num_events").sum()).collect().item()
+    let_a_night_pass(settings, airflow, night)
+    wanted = [(ROOT, night.key), *((dag_id, day.key) for dag_id in DAILY[1:] for day in (late, night))]
+
+    def done() -> list[tuple[str, str]]:
+        runs = [run for run in airflow.runs() if run["dag_run_id"] not in before and run["state"] == "success"]
+        return sorted((run["dag_id"], run["partition_key"]) for run in runs)
+
+    assert processes.wait_until(lambda: len(done()) >= len(wanted), 180)
+    assert done() == sorted(wanted)
+    assert lake.read(BEHAVIOR_EVENTS, late).height == events.height + 1
+    standing = lake.current(SEQUENCE_FEATURES, late, late).select(pl.col("num_events").sum()).collect().item()
+    assert standing == known + 1
