@@ -21,26 +21,19 @@ from pipeline.observability import get_logger
 from pipeline.partitions import Day
 from pipeline.serving.releases import load_interest
 from pipeline.settings import Settings
+from pipeline.steps.served_table import ServedTable
 from pipeline.steps.serving_days import (
     NO_MODEL_YET,
     Timeline,
     days_behind_their_sequences,
-    days_of_another_version,
     facts_of_version,
-    is_for_everyone,
-    record_day,
     sequences_to_serve,
-    skip_day,
-    write_day,
 )
 from pipeline.steps.spaces import mapped_rows
-from pipeline.steps.unpushed import first_day_of_the_present, push_unpushed
 from pipeline.stores.feature_store import push_online
-from pipeline.stores.ledger import Ledger
 from pipeline.stores.locks import alone
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
-from pipeline.stores.tables import Lake
 
 MODEL = "interest_evolution"
 
@@ -79,9 +72,7 @@ def embed_users(
     with alone(settings, LONG_TERM_INTEREST.name):
         embedding = _Embedding(settings, known_at, push)
         embedded = embedding.embed(day, everyone)
-        tables = (LONG_TERM_INTEREST, LONG_TERM_INTEREST_REENCODED)
-        behind = [days_behind_their_sequences(embedding.lake, embedding.ledger, table, day) for table in tables]
-        later = sorted({other for days in behind for other in days})
+        later = embedding.days_behind(day)
         for other in later:
             embedding.embed(other)
         embedding.push_since(day, {day, *later})
@@ -98,11 +89,9 @@ def restate_interest(
     """
     with alone(settings, LONG_TERM_INTEREST.name):
         embedding = _Embedding(settings, known_at)
-        days = days_of_another_version(embedding.ledger, LONG_TERM_INTEREST, embedding.timeline)
-        days = sorted({*days, *embedding.days_to_reencode()})
+        days = embedding.days_of_another_version()
         embedded = [embedding.embed(day) for day in days]
-        present = first_day_of_the_present(embedding.lake, LONG_TERM_INTEREST, embedding.timeline)
-        embedding.push_since(present, {*days, *pushed})
+        embedding.push_present({*days, *pushed})
     return embedded
 
 
@@ -113,58 +102,46 @@ def draft_interest(
     return _Embedding(settings, known_at).draft(day, sequences)
 
 
-class _Embedding:
-    """The stores of one run; a version's weights are read once."""
+class _Embedding(ServedTable):
+    """A version's weights are read once."""
+
+    table = LONG_TERM_INTEREST
+    beside = (LONG_TERM_INTEREST_MAPPED,)
 
     def __init__(self, settings: Settings, known_at: datetime, push: bool = True):
-        self.settings, self.known_at, self.push = settings, known_at, push
-        self.lake = Lake.of(settings)
-        self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
-        self.timeline = Timeline.of_interest(self.registry)
+        super().__init__(settings, known_at, push)
         self.models: dict[int, InterestEvolutionModel] = {}
 
+    def timeline_of(self, registry: Registry) -> Timeline:
+        return Timeline.of_interest(registry)
+
     def embed(self, day: Day, everyone: bool = False) -> EmbeddedUsers:
-        version, is_new = self.timeline.serving(day)
-        if version is None:
-            skip_day(self.ledger, LONG_TERM_INTEREST, day, self.known_at)
+        if self.timeline.serving(day)[0] is not None:
+            self.end_reencoding(day)
+        served = self.serve(day, everyone)
+        if served is None:
             reencoded = self.reencode(day)
             log.info("no users embedded", partition=day.key, reason=NO_MODEL_YET, reencoded=reencoded)
             return EmbeddedUsers(day=day.key, state=NO_MODEL_YET, reencoded=reencoded)
-        self.end_reencoding(day)
-        everyone = everyone or is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
-        sequences = sequences_to_serve(self.lake, day, everyone)
-        rows = self.encode(sequences, version, day)
-        details = {"model_version": version.number, "space_id": version.space_id, "everyone": everyone}
-        stores = self.settings, self.lake, self.ledger
-        committed = write_day(*stores, LONG_TERM_INTEREST, day, rows, details, self.known_at)
-        # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
-        standing = self.lake.current(LONG_TERM_INTEREST, day, day).collect()
-        pushed = push_online(self.settings, LONG_TERM_INTEREST.name, standing).accepted if self.push else 0
         embedded = EmbeddedUsers(
             day=day.key,
             state="embedded",
-            users=rows.height,
-            everyone=everyone,
-            model_version=version.number,
-            space_id=version.space_id,
-            pushed=pushed,
-            mapped=self.map(day, standing, version),
-            changed=committed.changed,
+            users=served.rows.height,
+            everyone=served.everyone,
+            **self.facts_of(served.version),
+            pushed=served.pushed,
+            mapped=self.map(day, served.standing, served.version),
+            changed=served.changed,
         )
         log.info("users embedded", partition=day.key, **embedded.model_dump(exclude={"day", "later_days"}))
         return embedded
 
-    def draft(self, day: Day, sequences: pl.DataFrame | None) -> pl.DataFrame:
-        version, is_new = self.timeline.serving(day)
-        if version is None:
-            return LONG_TERM_INTEREST.empty()
-        everyone = is_for_everyone(self.ledger, LONG_TERM_INTEREST, day, is_new)
-        return self.encode(sequences_to_serve(self.lake, day, everyone, sequences), version, day)
+    def days_behind(self, day: Day) -> list[Day]:
+        reencoded = days_behind_their_sequences(self.lake, self.ledger, LONG_TERM_INTEREST_REENCODED, day)
+        return sorted({*super().days_behind(day), *reencoded})
 
-    def push_since(self, day: Day | None, pushed: Collection[Day]) -> None:
-        """Push the days from `day` on that this run has not pushed; a dead one may have left them so."""
-        for table in (LONG_TERM_INTEREST, LONG_TERM_INTEREST_MAPPED) if self.push else ():
-            push_unpushed(self.settings, self.lake, table, day, pushed)
+    def days_of_another_version(self) -> list[Day]:
+        return sorted({*super().days_of_another_version(), *self.days_to_reencode()})
 
     def map(self, day: Day, standing: pl.DataFrame, version: Version) -> int:
         """Write and push the day's vectors in the space before, while somebody reads it."""
@@ -172,7 +149,7 @@ class _Embedding:
             return 0
         rows, table = mapped_rows(standing, version, self.registry), LONG_TERM_INTEREST_MAPPED
         details = {"model_version": version.number, "space_id": version.tags["previous_space"]}
-        record_day(self.lake, self.ledger, table, day, rows, details, self.known_at)
+        self.replace(table, day, rows, details)
         if self.push:
             push_online(self.settings, table.name, self.lake.current(table, day, day).collect())
         return rows.height
@@ -182,9 +159,9 @@ class _Embedding:
         oldest = self.timeline.oldest
         if oldest is None:
             return 0
-        rows = self.encode(sequences_to_serve(self.lake, day, everyone=False), oldest, day)
+        rows = self.rows_of(sequences_to_serve(self.lake, day, everyone=False), oldest, day)
         details = {"model_version": oldest.number, "space_id": oldest.space_id}
-        record_day(self.lake, self.ledger, LONG_TERM_INTEREST_REENCODED, day, rows, details, self.known_at)
+        self.replace(LONG_TERM_INTEREST_REENCODED, day, rows, details)
         return rows.height
 
     def end_reencoding(self, day: Day) -> None:
@@ -193,7 +170,7 @@ class _Embedding:
         line = self.ledger.partition(table.name, day.key)
         if line is not None and line.state == "published":
             details = {"reason": "a model serves the day"}
-            record_day(self.lake, self.ledger, table, day, table.empty(), details, self.known_at)
+            self.replace(table, day, table.empty(), details)
 
     def days_to_reencode(self) -> list[Day]:
         """The days without a model that were not re-encoded, or by another version than the oldest one of now."""
@@ -204,7 +181,7 @@ class _Embedding:
         days = [Day.parse(line.partition) for line in skipped if done.get(line.partition) != (oldest and oldest.number)]
         return [day for day in days if self.timeline.serving(day)[0] is None]
 
-    def encode(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
+    def rows_of(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
         """Rows of the contract LONG_TERM_INTEREST, one for each user of `sequences`."""
         if sequences.is_empty():
             return LONG_TERM_INTEREST.empty()

@@ -19,24 +19,11 @@ from pipeline.observability import get_logger
 from pipeline.partitions import Day
 from pipeline.serving.releases import load_release, ranked_lists
 from pipeline.settings import Settings
-from pipeline.steps.serving_days import (
-    NO_MODEL_YET,
-    Timeline,
-    days_behind_their_sequences,
-    days_of_another_version,
-    facts_of_version,
-    is_for_everyone,
-    sequences_to_serve,
-    skip_day,
-    write_day,
-)
-from pipeline.steps.unpushed import first_day_of_the_present, push_unpushed
-from pipeline.stores.feature_store import push_online
-from pipeline.stores.ledger import Ledger
+from pipeline.steps.served_table import ServedTable
+from pipeline.steps.serving_days import NO_MODEL_YET, Timeline, facts_of_version
 from pipeline.stores.locks import alone
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
-from pipeline.stores.tables import Lake
 
 MODEL = "collaborative_filter"
 
@@ -70,7 +57,7 @@ def recommend_items(day: Day, settings: Settings, known_at: datetime, push: bool
     with alone(settings, RECOMMENDATIONS.name):
         ranking = _Ranking(settings, known_at, push)
         recommended = ranking.recommend(day)
-        later = days_behind_their_sequences(ranking.lake, ranking.ledger, RECOMMENDATIONS, day)
+        later = ranking.days_behind(day)
         for other in later:
             ranking.recommend(other)
         ranking.push_since(day, {day, *later})
@@ -87,9 +74,9 @@ def restate_recommendations(
     """
     with alone(settings, RECOMMENDATIONS.name):
         ranking = _Ranking(settings, known_at)
-        days = days_of_another_version(ranking.ledger, RECOMMENDATIONS, ranking.timeline)
+        days = ranking.days_of_another_version()
         recommended = [ranking.recommend(day) for day in days]
-        ranking.push_since(first_day_of_the_present(ranking.lake, RECOMMENDATIONS, ranking.timeline), {*days, *pushed})
+        ranking.push_present({*days, *pushed})
     return recommended
 
 
@@ -100,64 +87,39 @@ def draft_recommendations(
     return _Ranking(settings, known_at).draft(day, sequences)
 
 
-class _Ranking:
-    """The stores of one run; a release's weights are read once."""
+class _Ranking(ServedTable):
+    """A release's weights are read once."""
+
+    table = RECOMMENDATIONS
 
     def __init__(self, settings: Settings, known_at: datetime, push: bool = True):
-        self.settings, self.known_at, self.push = settings, known_at, push
-        self.lake = Lake.of(settings)
-        self.ledger, self.registry = Ledger(settings.ledger_url), Registry(settings)
-        self.timeline = Timeline.of(self.registry, MODEL)
+        super().__init__(settings, known_at, push)
         self.releases: dict[int, Release] = {}
 
+    def timeline_of(self, registry: Registry) -> Timeline:
+        return Timeline.of(registry, MODEL)
+
+    def facts_of(self, version: Version) -> dict[str, object]:
+        return super().facts_of(version) | {"interest_version": int(version.tags["interest_version"])}
+
     def recommend(self, day: Day) -> RecommendedItems:
-        version, is_new = self.timeline.serving(day)
-        if version is None:
-            skip_day(self.ledger, RECOMMENDATIONS, day, self.known_at)
+        served = self.serve(day)
+        if served is None:
             log.info("no items recommended", partition=day.key, reason=NO_MODEL_YET)
             return RecommendedItems(day=day.key, state=NO_MODEL_YET)
-        everyone = is_for_everyone(self.ledger, RECOMMENDATIONS, day, is_new)
-        sequences = sequences_to_serve(self.lake, day, everyone)
-        rows = self.rank(sequences, version, day)
-        interest_version = int(version.tags["interest_version"])
-        details = {
-            "model_version": version.number,
-            "interest_version": interest_version,
-            "space_id": version.space_id,
-            "everyone": everyone,
-        }
-        stores = self.settings, self.lake, self.ledger
-        committed = write_day(*stores, RECOMMENDATIONS, day, rows, details, self.known_at)
-        # What is pushed is what stands in the table: an unchanged row keeps the time at which it was first known.
-        standing = self.lake.current(RECOMMENDATIONS, day, day).collect()
-        pushed = push_online(self.settings, RECOMMENDATIONS.name, standing).accepted if self.push else 0
         recommended = RecommendedItems(
             day=day.key,
             state="recommended",
-            users=rows.height,
-            items=int(rows["item_ids"].list.len().sum()),
-            model_version=version.number,
-            interest_version=interest_version,
-            space_id=version.space_id,
-            pushed=pushed,
-            changed=committed.changed,
+            users=served.rows.height,
+            items=int(served.rows["item_ids"].list.len().sum()),
+            **self.facts_of(served.version),
+            pushed=served.pushed,
+            changed=served.changed,
         )
         log.info("items recommended", partition=day.key, **recommended.model_dump(exclude={"day", "later_days"}))
         return recommended
 
-    def push_since(self, day: Day | None, pushed: Collection[Day]) -> None:
-        """Push the days from `day` on that this run has not pushed; a dead one may have left them so."""
-        if self.push:
-            push_unpushed(self.settings, self.lake, RECOMMENDATIONS, day, pushed)
-
-    def draft(self, day: Day, sequences: pl.DataFrame | None) -> pl.DataFrame:
-        version, is_new = self.timeline.serving(day)
-        if version is None:
-            return RECOMMENDATIONS.empty()
-        everyone = is_for_everyone(self.ledger, RECOMMENDATIONS, day, is_new)
-        return self.rank(sequences_to_serve(self.lake, day, everyone, sequences), version, day)
-
-    def rank(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
+    def rows_of(self, sequences: pl.DataFrame, version: Version, day: Day) -> pl.DataFrame:
         """Rows of the contract RECOMMENDATIONS, one for each user of `sequences`."""
         if sequences.is_empty():
             return RECOMMENDATIONS.empty()

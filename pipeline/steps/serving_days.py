@@ -1,12 +1,12 @@
 """
-Which version serves which day, and which days of a served table no longer say what they should.
+Which version serves which day, from which sequences, and which days no longer follow from them.
 
 There is one pointer: the newest promoted release that is not withdrawn. A release is a version of the collaborative
 filter with the interest version that it was tuned with, so vectors, item index and factors change together.
 
 A day of `long_term_interest` or `recommendations` follows from the version that serves it and from the users'
 sequences. When a version is promoted late, or an older day of events is restated, days that were written before are
-stale. They are found here and written again, so that any order of runs ends in the same tables.
+stale. They are found and written again (`served_table`), so that any order of runs ends in the same tables.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from datetime import datetime
 import polars as pl
 
 from pipeline.contracts import SEQUENCE_FEATURES, Table
-from pipeline.partitions import Day, run_key_of
+from pipeline.partitions import Day
 from pipeline.serving.releases import newest_sequences
-from pipeline.settings import Settings
-from pipeline.steps.ledger_news import catch_up
-from pipeline.steps.provenance import MODEL, provenance, upstream_contents
-from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
+from pipeline.stores.ledger import Ledger
 from pipeline.stores.model_versions import Version
 from pipeline.stores.registry import Registry
-from pipeline.stores.tables import Committed, Lake
+from pipeline.stores.tables import Lake
 
 NO_MODEL_YET = "no model yet"
 
@@ -69,15 +66,6 @@ class Timeline:
         return own or next((version for version in reversed(self.promoted) if version.serves(moment)), None)
 
 
-def is_for_everyone(ledger: Ledger, table: Table, day: Day, is_new: bool) -> bool:
-    """Whether a day holds everybody: on the first day of another version, and where it did so before.
-
-    What was pushed online must not vanish from the table behind it.
-    """
-    line = ledger.partition(table.name, day.key)
-    return is_new or bool(line and line.details.get("everyone"))
-
-
 def sequences_to_serve(lake: Lake, day: Day, everyone: bool, drafted: pl.DataFrame | None = None) -> pl.DataFrame:
     """The sequences of the users active on a day, or the newest one of everybody.
 
@@ -100,75 +88,6 @@ def facts_of_version(table: Table, version: Version, day: Day, known_at: datetim
         "created": known_at,
     }
     return [pl.lit(value).cast(table.schema[name]).alias(name) for name, value in facts.items()]
-
-
-def write_day(
-    settings: Settings,
-    lake: Lake,
-    ledger: Ledger,
-    table: Table,
-    day: Day,
-    rows: pl.DataFrame,
-    details: dict,
-    known_at: datetime,
-) -> Committed:
-    """Replace one day of a table and record it; an unchanged day keeps its line in the ledger."""
-    upstream = upstream_contents(ledger, table) | {MODEL: {day.key: str(details["model_version"])}}
-    details = details | provenance(table, day.key, rows, upstream, settings)
-    return record_day(lake, ledger, table, day, rows, details, known_at)
-
-
-def record_day(
-    lake: Lake, ledger: Ledger, table: Table, day: Day, rows: pl.DataFrame, details: dict, known_at: datetime
-) -> Committed:
-    """`write_day`, with the details as they are given."""
-    record = PartitionRecord(
-        table_name=table.name,
-        partition=day.key,
-        state="published" if rows.height else "empty",
-        counts={"rows": rows.height},
-        details=details,
-        run_key=run_key_of(table.name, day.start),
-        written_at=known_at,
-    )
-    catch_up(lake, ledger, table)
-    committed = lake.replace(table, day, rows, note_of([record]), known_at)
-    standing = ledger.partition(table.name, day.key)
-    same = standing is not None and (standing.state, standing.counts, standing.details) == (
-        record.state,
-        record.counts,
-        record.details,
-    )
-    if committed.changed or not same:
-        ledger.record_partition(record.model_copy(update={"version": committed.version}))
-    return committed
-
-
-def skip_day(ledger: Ledger, table: Table, day: Day, known_at: datetime) -> None:
-    """Record that no promoted version may serve the day; that is a state, not a failure."""
-    standing = ledger.partition(table.name, day.key)
-    if standing is None or standing.state != "skipped":
-        ledger.record_partition(
-            PartitionRecord(
-                table_name=table.name,
-                partition=day.key,
-                state="skipped",
-                details={"reason": NO_MODEL_YET},
-                run_key=run_key_of(table.name, day.start),
-                written_at=known_at,
-            )
-        )
-
-
-def days_of_another_version(ledger: Ledger, table: Table, timeline: Timeline) -> list[Day]:
-    """The days that were written, or skipped, when another version served them than does now; in order."""
-    found = []
-    for line in ledger.partitions(table.name):
-        version, is_new = timeline.serving(Day.parse(line.partition))
-        missing_somebody = is_new and not line.details.get("everyone")
-        if line.details.get("model_version") != (version and version.number) or missing_somebody:
-            found.append(Day.parse(line.partition))
-    return sorted(found)
 
 
 def days_behind_their_sequences(lake: Lake, ledger: Ledger, table: Table, after: Day) -> list[Day]:
