@@ -51,7 +51,10 @@ def test_the_dag_builds_the_rows_of_one_machine_on_the_spark_of_the_connection(p
     for table in BOTH:
         lake.replace_range(table, first, last, table.empty().with_columns(pl.lit("").alias(PARTITION_COLUMN)))
     versions = [lake.version(table) for table in BOTH]
-    extra = {"spark.sql.execution.pyspark.python": sys.executable, "spark.ui.enabled": "false"}
+    python, ran = tmp_path / "executors_python", tmp_path / "ran"
+    python.write_text(f'#!/bin/sh\ntouch {ran}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    extra = {"spark.sql.execution.pyspark.python": str(python), "spark.ui.enabled": "false"}
     states, log = run_by_airflow(
         planted,
         first,
@@ -61,10 +64,10 @@ def test_the_dag_builds_the_rows_of_one_machine_on_the_spark_of_the_connection(p
         INTEREST_FEATURES__ENGINE="spark",
         INTEREST_FEATURES__SPARK_BUCKETS="2",
         INTEREST_FEATURES__SPARK_CONNECTION="cluster",
-        INTEREST_FEATURES__SPARK_MASTER="no master",
     )
     kinds = {"build": ["success", "_PySparkDecoratedOperator"], "push": ["success", "_PythonDecoratedOperator"]}
     assert states == kinds, log[-4000:]
+    assert ran.exists(), "the rows were made, but not by the Python that the connection names"
     assert [now.equals(then) for now, then in zip(content(lake), wanted, strict=True)] == [True, True]
     assert [lake.version(table) for table in BOTH] == [version + 1 for version in versions]
 
