@@ -1,7 +1,7 @@
 """
 What each part of the interest model is worth: trained from its items' ids alone, and then with one part more at a time.
 
-    id only | + text | + all-action | + category mix | + trend | + time | + event type
+    id only | + text | + all-action | + category mix | + trend | + time | + event type | + pooled history
 
 Every rung gets the same budget, the seeds of the benchmark and nothing but the switches of its configuration changed. A
 part that the log cannot feed (no text, one category, one event type) has no rung. The last rung is the model as it is.
@@ -26,6 +26,7 @@ SWITCHES: dict[str, tuple[str, object]] = {
     "trend": ("reads_trend", False),
     "time": ("reads_time", False),
     "event type": ("type_weight", 0.0),
+    "pooled history": ("pools_history", False),
 }
 """part → the field of the configuration, and the value at which the part is off; in the order of the rungs"""
 

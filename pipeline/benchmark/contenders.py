@@ -84,7 +84,9 @@ class Contenders:
         split = self.split
         # Leave one out: the strict protocol reads the validation item, and does not learn from it.
         strict = {} if split.kind == TIME else {"final_share": 0.0}
-        config = InterestEvolutionConfig.changed({"text_space_id": self.text_space, **self.model_changes, **strict})
+        config = InterestEvolutionConfig.changed({
+            "text_space_id": self.text_space, "new_items_only": not self.include_seen, **self.model_changes, **strict,
+        })
         run = TrainingRun(
             seed=self.seed, max_epochs=1000, patience=8, max_seconds=float("inf"),
             max_cpu_seconds=self.budget_cpu_seconds,

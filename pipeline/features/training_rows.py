@@ -13,7 +13,7 @@ from datetime import datetime
 
 import numpy as np
 
-from pipeline.features.histories import Histories, microseconds_of
+from pipeline.features.histories import FIRST_ITEM, Histories, microseconds_of
 
 DAY = 86_400_000_000
 """Microseconds."""
@@ -80,8 +80,10 @@ class TrainingRows:
     """int64 [rows]: the first event of each row"""
     ends: np.ndarray
     """int64 [rows]: one past the last event of each row"""
+    wanted: np.ndarray
+    """int64 [wanted + 1]: positions of the events that may be asked for, ascending; then one that is never drawn"""
     next_of: np.ndarray
-    """int64 [events]: position of the user's next event, -1 after the last"""
+    """int64 [events]: position of the user's next wanted event, -1 after the last"""
     future_starts: np.ndarray
     """int64 [events]: the user's first event of a later day"""
     horizon_ends: np.ndarray
@@ -108,6 +110,7 @@ def build_training_rows(
     horizon_days: float,
     period_days: float,
     labels_from: datetime | np.ndarray | None = None,
+    new_items_only: bool = False,
 ) -> TrainingRows:
     """Rows of at most `max_length` events that follow each other, cut from each user's end backwards.
 
@@ -116,6 +119,7 @@ def build_training_rows(
         labels_from: when given, positions whose next event is earlier have no label, and rows without any label
             are left out. So a validation period is scored with the whole history before it as input. A mask [events]
             instead of a moment says which events are labels; of each user they are the newest ones.
+        new_items_only: whether only a user's first event with an item is asked for.
     """
     lengths, offsets = histories.lengths, histories.offsets
     windows = -(-lengths // max_length)                                     # [users]
@@ -126,15 +130,16 @@ def build_training_rows(
     ends = offsets[user + 1] - nth * max_length
     starts = np.maximum(ends - max_length, offsets[user])
 
-    position = np.arange(histories.num_events)
-    is_last = position + 1 == np.repeat(offsets[1:], lengths)
-    next_of = np.where(is_last, -1, position + 1)
+    is_wanted = histories.items >= FIRST_ITEM
+    if new_items_only:
+        is_wanted &= _is_first(histories)
     trend = PopularityTrend.of(histories, num_items)
     rows = TrainingRows(
         histories=histories,
         starts=starts,
         ends=ends,
-        next_of=next_of,
+        wanted=np.append(np.flatnonzero(is_wanted), max(histories.num_events - 1, 0)),
+        next_of=_next_of(histories, is_wanted),
         future_starts=_ends_within(histories, 0),
         horizon_ends=_ends_within(histories, horizon_days),
         period_ends=_ends_within(histories, period_days),
@@ -145,6 +150,21 @@ def build_training_rows(
         return rows
     is_label = labels_from if isinstance(labels_from, np.ndarray) else histories.times >= microseconds_of(labels_from)
     return _with_labels(rows, is_label)
+
+
+def _is_first(histories: Histories) -> np.ndarray:
+    """bool [events]: the user had no earlier event with this item."""
+    pair = histories.owners * (int(histories.items.max(initial=0)) + 1) + histories.items
+    found = np.zeros(histories.num_events, dtype=bool)
+    found[np.unique(pair, return_index=True)[1]] = True
+    return found
+
+
+def _next_of(histories: Histories, is_wanted: np.ndarray) -> np.ndarray:
+    """int64 [events]: position of the user's next event of a mask [events], -1 where none follows."""
+    positions = np.append(np.flatnonzero(is_wanted), histories.num_events)
+    following = positions[np.cumsum(is_wanted)]                             # [events]
+    return np.where(following < histories.offsets[1:][histories.owners], following, -1)
 
 
 def _ends_within(histories: Histories, days: float) -> np.ndarray:
@@ -161,8 +181,8 @@ def _ends_within(histories: Histories, days: float) -> np.ndarray:
 
 def _with_labels(rows: TrainingRows, is_label: np.ndarray) -> TrainingRows:
     """Keep as labels only the events of a mask, each predicted from what was known just before it."""
-    following = np.maximum(rows.next_of, 0)
-    labelled = (rows.next_of >= 0) & is_label[following]
+    follows = np.append(is_label[1:], False)
+    labelled = (rows.next_of >= 0) & follows & is_label[np.maximum(rows.next_of, 0)]
     nothing = np.where(labelled, len(labelled), 0)
     any_label = np.concatenate([[0], np.cumsum(labelled)])
     kept = any_label[rows.ends] > any_label[rows.starts]

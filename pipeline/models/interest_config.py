@@ -45,7 +45,9 @@ class InterestEvolutionConfig(PretrainedConfig):
         reads_modalities: bool = True,
         reads_time: bool = True,
         reads_trend: bool = True,
+        pools_history: bool = True,
         item_dropout: float = 0.15,
+        new_items_only: bool = True,
         item_start: float = 1.0,
         noise_filter: bool = False,
         warm_up_steps: int = 0,
@@ -99,7 +101,9 @@ class InterestEvolutionConfig(PretrainedConfig):
         self.reads_modalities = reads_modalities
         self.reads_time = reads_time
         self.reads_trend = reads_trend
+        self.pools_history = pools_history
         self.item_dropout = item_dropout
+        self.new_items_only = new_items_only
         self.item_start = item_start
         self.noise_filter = noise_filter
         self.warm_up_steps = warm_up_steps

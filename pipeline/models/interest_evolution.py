@@ -2,8 +2,9 @@
 The interest-evolution model: from a user's events to what the user wants next, in the coming weeks, and as a vector.
 
 An event's token is the item's vector (an id embedding plus the projected vectors of its text and of its other
-modalities), its type, and the gap to the event before. One causal encoder, several heads. Popularity of the last 7 and
-30 days enters the item scores as a logit of its own, so that the encoder is left with what is personal.
+modalities), its type, and the gap to the event before. One causal encoder, whose state the pooled history joins, and
+several heads. Popularity of the last 7 and 30 days enters the item scores as a logit of its own, so that the encoder is
+left with what is personal.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pipeline.features.histories import FIRST_ITEM, Catalogue
 from pipeline.features.training_rows import TREND_DAYS
 from pipeline.models.encoders import build_encoder, gap_buckets, gaps_before
 from pipeline.models.heads import InterestHeads
+from pipeline.models.history_pool import HistoryPool
 from pipeline.models.interest_answers import InterestAnswers
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_losses import ItemRows, interest_losses
@@ -46,6 +48,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         self.modalities = nn.ModuleDict({
             name: ModalityPart(config.num_items, width, config.dim) for name, width in config.modality_dims.items()
         })
+        self.history_pool = HistoryPool(config.num_items, config.dim) if config.pools_history else None
         self.event_type = nn.Embedding(len(config.event_types) + 1, config.dim)
         self.gap = nn.Embedding(config.gap_buckets, config.dim)
         self.token_norm = nn.LayerNorm(config.dim)
@@ -92,6 +95,8 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
             with torch.no_grad():
                 model.item_id.weight.add_(torch.from_numpy(item_start))
                 nn.init.eye_(model.heads.next_query.weight)
+                if model.history_pool is not None:
+                    model.history_pool.vectors.weight.copy_(torch.from_numpy(item_start))
         return model
 
     @torch.no_grad()
@@ -132,7 +137,11 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         if self.noise_filter is not None:
             tokens = self.noise_filter(tokens, vectors)
         tokens = nn.functional.dropout(tokens, self.config.dropout, self.training)
-        return self.encoder(tokens, times, items if named is None else named)
+        named = items if named is None else named
+        states = self.encoder(tokens, times, named)
+        if self.history_pool is not None:
+            states = states + self.history_pool(named, self.trained_items, self.config.dropout)
+        return states
 
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The loss and its parts, each a scalar: the mean over the positions that have that label.

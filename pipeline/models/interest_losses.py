@@ -78,27 +78,41 @@ def _item_loss(
     moment = batch["trend_rows"][labelled]                                              # [rows] into [steps]
     sampled = batch.get("negatives")
     candidates = table.vectors if sampled is None else table.vectors.index_select(0, table.place[sampled])
-    offsets, hidden = shown[head], None                                                 # [steps, candidates]
+    columns = torch.arange(len(table.place), device=states.device)                      # [num_items] into candidates
+    offsets = shown[head]                                                               # [steps, candidates]
+    refused = [had_before(batch["items"], labelled)] if config.new_items_only else []
     if sampled is None:
-        offsets = offsets.index_fill(1, torch.arange(FIRST_ITEM, device=states.device), -torch.inf)
+        offsets = offsets.index_fill(1, columns[:FIRST_ITEM], -torch.inf)
     else:
         offsets = offsets + batch["negative_offsets"]
-        column = torch.full_like(table.place, -1).index_copy_(
-            0, sampled, torch.arange(len(sampled), device=sampled.device)
-        )[goals]                                                                        # [rows, positives]
-        hidden = (column >= 0).nonzero()[:, 0], column[column >= 0]
+        columns = torch.full_like(columns, -1).index_copy_(0, sampled, columns[: len(sampled)])
+        refused.append(goals)
+    hidden = _cells(columns[torch.cat(refused, dim=1)]) if refused else None
     own = torch.einsum("w,wrp->rp", follow, batch["trend"][:, goals, moment[:, None]])  # [rows, positives]
     wanted = nn.functional.embedding(table.place[goals], table.vectors)
     positives = torch.einsum("rd,rpd->rp", query, wanted) + own
     if config.chosen_loss == "gbce":
         drawn = batch["negative_offsets"].exp()
         power = positive_power(config.negatives, config.num_items - FIRST_ITEM, config.calibration)
-        refused = query @ candidates.T + shown[head].index_select(0, moment)
-        losses = generalised_binary_cross_entropy(positives, refused, drawn, hidden, power)
+        negatives = query @ candidates.T + shown[head].index_select(0, moment)
+        losses = generalised_binary_cross_entropy(positives, negatives, drawn, hidden, power)
         return _mean(losses, batch.get("labels", {}).get(head))
     normaliser = log_normaliser(query, candidates, offsets, moment, hidden, config.softmax_rows)
     loss = item_cross_entropy if sampled is None else sampled_cross_entropy
     return _mean(loss(positives, normaliser), batch.get("labels", {}).get(head))
+
+
+def had_before(items: Tensor, labelled: Tensor) -> Tensor:
+    """items [batch, length], labelled [batch, length] bool -> [rows, length]: of each labelled position the items up
+    to it, 0 for those after it"""
+    rows, at = labelled.nonzero().unbind(dim=1)
+    later = torch.arange(items.shape[1], device=items.device) > at[:, None]
+    return items[rows].masked_fill(later, 0)
+
+
+def _cells(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """[rows, some] int64, -1 where there is none -> rows and columns, [cells] each"""
+    return (columns >= 0).nonzero()[:, 0], columns[columns >= 0]
 
 
 def _followed_trend(heads: InterestHeads, trend: Tensor) -> dict[str, Tensor]:

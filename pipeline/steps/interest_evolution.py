@@ -86,12 +86,15 @@ def _train(data: TrainingData, run: RunFolder, settings: Settings) -> None:
     """Learn before the validation window, choose the epoch on it, save with the popularity of the cutoff."""
     vectors, text_space = data.text_vectors(data.catalogue)
     chosen = settings.training
+    config = InterestEvolutionConfig.changed(
+        {"text_space_id": text_space, "new_items_only": not settings.recommending.include_seen, **chosen.model}
+    )
     trained = train_together(
         data.split.train(data.histories),
         data.split.validation(data.histories),
         data.catalogue,
         vectors,
-        InterestEvolutionConfig.changed({"text_space_id": text_space, **chosen.model}),
+        config,
         run=TrainingRun(
             seed=chosen.seed,
             device=chosen.device,

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.features.histories import FIRST_ITEM
 from pipeline.features.training_rows import TrainingRows
 
 
@@ -42,9 +41,10 @@ class RowBatches:
     """All training rows, and how they become tensors.
 
     Every batch holds, [batch, length] int64 unless said otherwise and 0 where there is nothing:
-    `items, types, times` the events; `next_items, next_types` the event after each; `future_items`
-    [batch, length, future_samples] drawn from the horizon; `category_mix` float32 [batch, length, categories];
-    `trend_rows` steps of `trend` [2, num_items, steps], which is the same tensor in every batch.
+    `items, types, times` the events; `next_types` of the event after each, `next_items` of the next wanted one;
+    `future_items` [batch, length, future_samples] drawn from the wanted ones of the horizon; `category_mix` float32
+    [batch, length, categories]; `trend_rows` steps of `trend` [2, num_items, steps], which is the same tensor in every
+    batch.
     """
 
     rows: TrainingRows
@@ -77,17 +77,20 @@ class RowBatches:
         at = starts[:, None] + np.minimum(steps, lengths[:, None] - 1)             # padding repeats the last event
         following = rows.next_of[at]
         has_next = real & (following >= 0)
-        futures = rows.horizon_ends[at] - rows.future_starts[at]                   # events within the horizon
+        begins, ends = (
+            np.searchsorted(rows.wanted[:-1], edges[at]) for edges in (rows.future_starts, rows.horizon_ends)
+        )
+        futures = np.maximum(ends - begins, 0)                                     # wanted events within the horizon
         drawn = (generator.random((*at.shape, self.future_samples)) * futures[..., None]).astype(np.int64)
-        chosen = np.minimum(rows.future_starts[at][..., None] + drawn, histories.num_events - 1)
-        labels = np.where(histories.items >= FIRST_ITEM, histories.items, 0)       # an unknown item is no label
+        chosen = rows.wanted[begins[..., None] + drawn]
+        after = np.minimum(at + 1, histories.num_events - 1)
         return {
             "items": np.where(real, histories.items[at], 0).astype(np.int64),
             "types": np.where(real, histories.types[at], 0).astype(np.int64),
             "times": histories.times[at],
-            "next_items": np.where(has_next, labels[following], 0).astype(np.int64),
-            "next_types": np.where(has_next, histories.types[following], 0).astype(np.int64),
-            "future_items": np.where((real & (futures > 0))[..., None], labels[chosen], 0).astype(np.int64),
+            "next_items": np.where(has_next, histories.items[following], 0).astype(np.int64),
+            "next_types": np.where(has_next, histories.types[after], 0).astype(np.int64),
+            "future_items": np.where((real & (futures > 0))[..., None], histories.items[chosen], 0).astype(np.int64),
             "category_mix": self._category_mix(at, real),
             "trend_rows": rows.trend_rows[at],
         }

@@ -86,7 +86,8 @@ def train_interest_model(
 
     histories_train = histories_train.with_events()
     rows = build_training_rows(
-        histories_train, config.num_items, config.history_length, config.horizon_days, config.period_days
+        histories_train, config.num_items, config.history_length, config.horizon_days, config.period_days,
+        new_items_only=config.new_items_only,
     )
     categories = [catalogue.category_names.index(name) for name in config.categories]
     mix = catalogue.category_matrix()[:, categories]
@@ -147,7 +148,8 @@ class Validation:
         self.start = EPOCH + timedelta(microseconds=max(int(after.times.min()), int(before.times.max(initial=-1)) + 1))
         self.before = before
         rows = build_training_rows(
-            whole, config.num_items, config.history_length, config.horizon_days, config.period_days, is_label
+            whole, config.num_items, config.history_length, config.horizon_days, config.period_days, is_label,
+            config.new_items_only,
         )
         if rows.num_rows:
             self.tasks = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, seed, device)
@@ -198,7 +200,8 @@ def _learn_the_newest(model: InterestEvolutionModel, everything: Histories, sinc
     device = model.device
     model.trained_items[np.unique(everything.items[everything.items >= FIRST_ITEM])] = True
     rows = rows_that_reach(build_training_rows(
-        everything, config.num_items, config.history_length, config.horizon_days, config.period_days
+        everything, config.num_items, config.history_length, config.horizon_days, config.period_days,
+        new_items_only=config.new_items_only,
     ), since)
     batches = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, run.seed, device)
     negatives = _negatives(config, everything, run.seed, device)

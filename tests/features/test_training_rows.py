@@ -43,6 +43,18 @@ def test_the_future_begins_on_the_next_day_and_ends_with_the_horizon():
     assert rows.period_ends.tolist() == [5, 5, 5, 5, 5, 7, 7]
 
 
+def test_only_first_events_with_an_item_are_asked_for_where_new_items_are():
+    rows = build_training_rows(TWO, num_items=6, max_length=5, horizon_days=7, period_days=7, new_items_only=True)
+    assert rows.wanted[:-1].tolist() == [0, 1, 2, 4, 5]             # neither the second 2 nor the other user's second 3
+    assert rows.next_of.tolist() == [1, 2, 4, 4, -1, -1, -1]        # a repeat is passed over
+
+
+def test_a_new_item_after_known_ones_is_asked_for_once_where_validation_begins():
+    again = histories([(2, 0.1), (3, 0.5), (2, 1.0), (3, 9.0), (4, 9.5)])
+    rows = build_training_rows(again, 6, 5, 7, 7, labels_from=MIDNIGHT + timedelta(days=9), new_items_only=True)
+    assert rows.next_of.tolist() == [-1, -1, 4, 4, -1]
+
+
 def test_popularity_counts_only_what_came_before_the_day():
     trend = PopularityTrend.of(TWO, 6)
     counts = np.expm1(trend.log_counts).round().astype(int)         # [days, 2, items]

@@ -83,5 +83,5 @@ def test_every_label_comes_after_its_row(all_events):
 def test_this_suite_looks_at_every_input_of_a_row():
     inputs = {"histories", "trend", "trend_rows"}
     structure = {"starts", "ends"}
-    labels = {"next_of", "future_starts", "horizon_ends", "period_ends"}
+    labels = {"wanted", "next_of", "future_starts", "horizon_ends", "period_ends"}
     assert {field.name for field in fields(TrainingRows)} == inputs | structure | labels

@@ -5,6 +5,7 @@ import torch
 
 from pipeline.errors import BadSetting
 from pipeline.models.interest_config import InterestEvolutionConfig
+from pipeline.models.interest_losses import had_before
 from pipeline.models.losses import generalised_binary_cross_entropy, log_normaliser, positive_power
 
 
@@ -61,3 +62,9 @@ def test_the_loss_is_chosen_by_the_size_of_the_catalogue_unless_it_is_set():
     assert InterestEvolutionConfig(num_items=10, item_loss="gbce").chosen_loss == "gbce"
     with pytest.raises(BadSetting, match=r"no item loss 'hinge'.*full, sampled, gbce"):
         _ = InterestEvolutionConfig(item_loss="hinge").chosen_loss
+
+
+def test_what_had_been_had_is_left_out_of_the_softmax():
+    items = torch.tensor([[2, 3, 2, 4], [5, 6, 0, 0]])
+    labelled = torch.tensor([[True, False, True, False], [False, True, False, False]])
+    assert had_before(items, labelled).tolist() == [[2, 0, 0, 0], [2, 3, 2, 0], [5, 6, 0, 0]]

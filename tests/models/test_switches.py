@@ -10,6 +10,7 @@ AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 OFF = {
     "text": {"reads_text": False}, "time": {"reads_time": False}, "trend": {"reads_trend": False},
     "all-action": {"future_weight": 0.0}, "category mix": {"mix_weight": 0.0}, "event type": {"type_weight": 0.0},
+    "pooled history": {"pools_history": False},
 }
 
 

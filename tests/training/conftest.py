@@ -14,12 +14,13 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL = {
     "dim": 16, "layers": 1, "heads": 2, "feed_forward": 32, "dropout": 0.1, "history_length": 12,
     "tokens_a_batch": 64, "warmup_steps": 5, "learning_rate": 0.01, "batches_an_epoch": 20,
+    "new_items_only": False,
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Sums of floats depend on how many threads share them, and runs of several processes are compared here."""
+    """Sums of floats depend on how many threads share them, and runs are compared here, those of fixtures too."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -54,6 +54,18 @@ def test_labels_are_what_the_history_says(batches):
     assert checked == histories.num_events
 
 
+def test_what_the_user_had_is_no_label_where_new_items_are_asked_for(rounds):
+    rows = build_training_rows(rounds.train, rounds.catalogue.num_items, 30, 30, 3, new_items_only=True)
+    batches = RowBatches(rows, rounds.catalogue.category_matrix(), 64, 3, seed=1, device=torch.device("cpu"))
+    asked = 0
+    for batch in batches.epoch(0):
+        for row, step in batch["items"].nonzero().tolist():
+            labels = {int(batch["next_items"][row, step]), *batch["future_items"][row, step].tolist()} - {0}
+            assert not labels & set(batch["items"][row, : step + 1].tolist())
+            asked += len(labels)
+    assert asked
+
+
 def test_padding_has_no_label(batches):
     for batch in batches.epoch(0):
         padding = batch["items"] == 0

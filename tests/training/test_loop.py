@@ -202,7 +202,7 @@ CHANGED = {
     "batches_an_epoch": 3, "text_space_id": "another", "averaging": 0.0, "final_share": 0.0, "item_start": 0.0,
     "title_tokens": 2, "lora_rank": 3, "item_loss": "gbce", "softmax_rows": 7, "calibration": 0.1,
     "reads_text": False, "reads_modalities": False, "reads_time": False, "reads_trend": False,
-    "noise_filter": True, "warm_up_steps": 3,
+    "noise_filter": True, "warm_up_steps": 3, "new_items_only": True, "pools_history": False,
 }
 FILLED_IN = {"num_items", "event_types", "categories", "text_dim", "modality_dims", "space_id", "trend_as_of",
              "language_config"}
