@@ -18,7 +18,8 @@ class InterestHeads(nn.Module):
         self.next_query = nn.Linear(dim, dim)
         self.long_term = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.long_term_scale = nn.Parameter(torch.tensor(2.0))
-        self.category_mix = nn.Linear(dim, max(num_categories, 1))
+        self.mix_change = nn.Linear(dim, max(num_categories, 1))
+        self.mix_memory = nn.Parameter(torch.tensor(1.0))
         self.event_type = nn.Linear(dim, num_types + 1)
         # How much each head follows what is popular now; at first as popularity of the longest window alone would.
         start = torch.linspace(0.0, float(reads_trend), trend_windows)
@@ -36,6 +37,12 @@ class InterestHeads(nn.Module):
     def long_term_queries(self, states: Tensor) -> Tensor:
         """[..., dim] -> [..., dim]: the long-term interest, at the temperature of its softmax"""
         return self.long_term_interest(states) * self.long_term_scale.exp()
+
+    def category_mix(self, states: Tensor, counts: Tensor) -> Tensor:
+        """[..., dim] and [..., categories], what was had of each -> logits [..., categories]: the mix of the past, and
+        how it changes. One event's worth is spread over all categories, so that none is impossible."""
+        past = (counts + 1.0 / counts.shape[-1]) / (counts.sum(dim=-1, keepdim=True) + 1.0)
+        return self.mix_change(states) + self.mix_memory * past.log()
 
     def asked(self, head: str, states: Tensor) -> tuple[Tensor, Tensor]:
         """[rows, dim] -> queries [rows, dim] and trend weights [windows] of the head `next` or `future`"""

@@ -110,9 +110,12 @@ class InterestAnswers:
         """float32 [users, categories]: forecast shares of `config.categories` in the next `period_days`."""
         if not self.config.categories:
             return np.zeros((histories.num_users, 0), dtype=np.float32)
+        recent = histories.last(self.config.history_length)
+        had = np.zeros((recent.num_users, len(self.config.categories)), dtype=np.float32)
+        np.add.at(had, recent.owners, self.category_shares.cpu().numpy()[recent.items])
+        known, dim = np.concatenate([self.newest_states(histories), had], axis=1), self.config.dim
         return self._read(
-            self.newest_states(histories), len(self.config.categories),
-            lambda states: self.heads.category_mix(states).softmax(dim=1),
+            known, had.shape[1], lambda some: self.heads.category_mix(some[:, :dim], some[:, dim:]).softmax(dim=1)
         )
 
     def as_recommender(self) -> Self:

@@ -63,6 +63,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
             config.learned_balance,
         )
         self.register_buffer("text_vectors", torch.zeros(config.num_items, config.text_dim))
+        self.register_buffer("category_shares", torch.zeros(config.num_items, len(config.categories)))
         self.register_buffer("trained_items", torch.zeros(config.num_items, dtype=torch.bool))
         self.register_buffer("trend", torch.zeros(len(TREND_DAYS), config.num_items))
         self.post_init()
@@ -89,6 +90,9 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
             model.text_vectors.copy_(torch.from_numpy(np.ascontiguousarray(text_vectors)))
         for name, part in model.modalities.items():
             part.vectors.copy_(torch.from_numpy(modalities[name]))
+        columns = [catalogue.category_names.index(name) for name in config.categories]
+        model.category_shares.copy_(torch.from_numpy(catalogue.category_matrix()[:, columns]))
+        nn.init.zeros_(model.heads.mix_change.weight)                    # at first, what comes is like what was
         if isinstance(model.encoder, LanguageEncoder):
             model.encoder.start_from(config.language_model, catalogue)
         if item_start is not None:
@@ -156,7 +160,9 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         items = batch["items"]
         states = self.states(table.vectors, table.place[items], batch["types"], batch["times"], items)
         with torch.autocast(self.device.type, enabled=False):            # a softmax over items wants all its digits
-            losses = interest_losses(self.heads, self.config, states.float(), table, batch)
+            losses = interest_losses(
+                self.heads, self.config, states.float(), table, self.category_shares, batch
+            )
             return {"loss": self.balance(losses, batch.get("share", 1.0)), **losses}
 
     def prepared(self, batch: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Tensor]:

@@ -34,13 +34,15 @@ class ItemRows(NamedTuple):
 
 
 def interest_losses(
-    heads: InterestHeads, config: InterestEvolutionConfig, states: Tensor, table: ItemRows, batch: dict[str, Tensor]
+    heads: InterestHeads, config: InterestEvolutionConfig, states: Tensor, table: ItemRows, shares: Tensor,
+    batch: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Name → scalar, the mean over the positions that have that label; of those that have a weight.
 
     Args:
         states: [batch, length, dim] float32
         table: the items that the batch reads
+        shares: [num_items, categories], how much of an item each category is
         batch: see `training.batches`; `negatives` [drawn] and `negative_offsets` [drawn] where the loss is sampled,
             `asked` [batch, length] bool where only some positions are asked for their future, `labels` where the
             batch is a part of one that has so many labels.
@@ -55,7 +57,8 @@ def interest_losses(
         )
     if config.categories and config.mix_weight:
         has_mix = batch["category_mix"].sum(dim=-1) > 0
-        mix = heads.category_mix(states[has_mix])
+        had = nn.functional.embedding(batch["items"], shares).cumsum(dim=1)[has_mix]     # [rows, categories]
+        mix = heads.category_mix(states[has_mix], had)
         losses["mix"] = _mean(mix_cross_entropy(mix, batch["category_mix"][has_mix]), labels.get("mix"))
     if len(config.event_types) > 1 and config.type_weight:
         has_next = batch["next_items"] > 0

@@ -218,3 +218,15 @@ def test_losses_are_added_by_weight_or_by_learned_uncertainty():
     learned = LossBalance({"a": 1.0, "b": 0.0}, learned=True)
     learned(losses).backward()
     assert learned.log_variance.grad.tolist() == [-1.5, 0.0]
+
+
+def test_before_it_has_learned_the_forecast_mix_is_what_was_had(interest_world):
+    model, histories = interest_world.learner(), interest_world.histories
+    found = model.category_mix(histories)
+    shares = interest_world.catalogue.category_matrix()
+    columns = [interest_world.catalogue.category_names.index(name) for name in model.config.categories]
+    for user in range(histories.num_users):
+        own = histories.last(model.config.history_length).user(user)[0]
+        had = shares[own][:, columns].sum(axis=0)
+        expected = (had + 1 / len(columns)) / (had.sum() + 1)
+        np.testing.assert_allclose(found[user], expected / expected.sum(), atol=1e-6)
