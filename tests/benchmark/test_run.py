@@ -66,7 +66,7 @@ def test_what_interest_is_worth_and_how_it_ages_are_tables(outcome):
 def test_the_parts_of_the_interest_model_are_added_one_by_one(outcome):
     out, result = outcome
     names = [row["model"] for row in result["ablation"]]  # the log has one event type: no rung for that
-    assert names == ["id only", "+ text", "+ all-action", "+ category mix", "+ trend", "+ time"]
+    assert names == ["id only", "+ text", "+ all-action", "+ category mix", "+ trend", "+ time", "+ pooled history"]
     whole = result["ablation"][-1]["recall@10"]
     assert whole["mean"] == pytest.approx(np.mean(result["seeds"]["interest_evolution"]["recall@10"]), abs=1e-6)
     assert whole["change"] == pytest.approx(whole["mean"] / result["ablation"][-2]["recall@10"]["mean"] - 1, abs=1e-6)

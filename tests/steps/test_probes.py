@@ -1,6 +1,7 @@
 """The gate replays what other teams rely on, and a failed probe holds a promotion."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -39,7 +40,9 @@ def test_a_failed_probe_holds_the_promotion_and_a_broken_one_stops_the_gate(
     register(tmp_path, "all_are_first", of="items", neighbours={items[0]: list(items[1:4])}, within=1)
     outcome = gate_interest_model(as_of, settings, known_at)
     assert not outcome.promoted
-    assert outcome.reasons[0].startswith("failed: probe all_are_first of crm@example.com: 33% of 3 held")
+    # Only one of three can be the nearest; whether one of these is, is the model's affair.
+    said = r"failed: probe all_are_first of crm@example.com: (0|33)% of 3 held, at least 100% must"
+    assert re.match(said, outcome.reasons[0])
     assert any(reason.startswith("passed: probe everything_is_near") for reason in outcome.reasons)
     assert registry.version(MODEL, 2).status == "held" and registry.champion(MODEL).number == 1
     kept = json.loads(registry.evidence(registry.version(MODEL, 2), "evaluation.json").read_text())["decision"]
