@@ -3,8 +3,9 @@ Look-ups of 1 and 100 users, in Python: ours, Feast's stock store with the same 
 
     python benchmarks/online_lookup.py                    # 20,000 users, each with 64 floats and 200 integers
 
-Every contender answers the same requests, one after the other, each in a fresh process, and its first answer is
-compared with the rows that were pushed.
+Every contender answers the same requests, one after the other, each in a fresh process, and its answers are compared
+with the rows that were pushed. Contenders take turns for some rounds, and of each its best one counts: a processor that
+is slow for a minute is then nobody's handicap.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CONTENDERS = {
     "sqlite": ("fenced store", "Feast's stock store"),
     "redis": ("fenced store", "Feast's stock store", "raw HMGET"),
 }
+ROUNDS = 3
 FEATURES = ["profiles:vector", "profiles:items"]
 
 
@@ -39,16 +41,19 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(*given.one, given.users, given.requests)))
         return
-    title = f"{given.requests:,} requests to {given.users:,} users"
+    title = f"{given.requests:,} requests to {given.users:,} users, the best of {ROUNDS} rounds"
     table = Table("store", "contender", title=title, title_justify="left", box=None)
     for name in ("users asked", "p50 ms", "p99 ms", "times Feast's"):
         table.add_column(name, justify="right")
     for store, contenders in CONTENDERS.items():
-        found = {name: in_fresh_process(store, name, given.users, given.requests) for name in contenders}
+        rounds = [
+            {name: in_fresh_process(store, name, given.users, given.requests) for name in contenders}
+            for _ in range(ROUNDS)
+        ]
         for asked in ("1", "100"):
-            feasts = found["Feast's stock store"][asked][0]
-            for name, facts in found.items():
-                p50, p99 = facts[asked]
+            best = {name: min(facts[name][asked] for facts in rounds) for name in contenders}
+            feasts = best["Feast's stock store"][0]
+            for name, (p50, p99) in best.items():
                 table.add_row(store, name, asked, f"{p50:.2f}", f"{p99:.2f}", f"{feasts / p50:.1f}")
     Console(width=120).print(table)
 
