@@ -1,7 +1,8 @@
 """
 Lists for many users out of a large catalogue: `python benchmarks/recommend.py [USERS] [ITEMS] [K]`.
 
-A release with random weights, all parts of the hybrid at work, on a made-up log. Prints CPU seconds, and whether the lists are those of a stable sort of the whole scores. It measures speed and says nothing about quality.
+A release with random weights, all parts of the hybrid at work, on a made-up log. Prints CPU seconds, and whether the
+lists are those of a stable sort of the whole scores. It measures speed and says nothing about quality.
 """
 
 import sys
