@@ -181,8 +181,7 @@ def _ends_within(histories: Histories, days: float) -> np.ndarray:
 
 def _with_labels(rows: TrainingRows, is_label: np.ndarray) -> TrainingRows:
     """Keep as labels only the events of a mask, each predicted from what was known just before it."""
-    follows = np.append(is_label[1:], False)
-    labelled = (rows.next_of >= 0) & follows & is_label[np.maximum(rows.next_of, 0)]
+    labelled = (rows.next_of >= 0) & np.append(is_label[1:], False)         # what follows a label is one as well
     nothing = np.where(labelled, len(labelled), 0)
     any_label = np.concatenate([[0], np.cumsum(labelled)])
     kept = any_label[rows.ends] > any_label[rows.starts]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.evaluation.metrics import ndcg_at_k
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
-from pipeline.features.training_rows import build_training_rows
+from pipeline.features.training_rows import TrainingRows, build_training_rows
 from pipeline.models.interest_config import InterestEvolutionConfig
 from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.item_start import co_occurrence_vectors
@@ -85,12 +85,7 @@ def train_interest_model(
     model = model.to(device)
 
     histories_train = histories_train.with_events()
-    rows = build_training_rows(
-        histories_train, config.num_items, config.history_length, config.horizon_days, config.period_days,
-        new_items_only=config.new_items_only,
-    )
-    categories = [catalogue.category_names.index(name) for name in config.categories]
-    mix = catalogue.category_matrix()[:, categories]
+    rows, mix = _rows(histories_train, config), model.category_shares.cpu().numpy()
     batches = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, run.seed, device)
     negatives = _negatives(config, histories_train, run.seed, device)
 
@@ -147,10 +142,7 @@ class Validation:
         # The moment at which the lists are made: of a split by time its border, else the end of what is known.
         self.start = EPOCH + timedelta(microseconds=max(int(after.times.min()), int(before.times.max(initial=-1)) + 1))
         self.before = before
-        rows = build_training_rows(
-            whole, config.num_items, config.history_length, config.horizon_days, config.period_days, is_label,
-            config.new_items_only,
-        )
+        rows = _rows(whole, config, is_label)
         if rows.num_rows:
             self.tasks = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, seed, device)
         past, future = whole.keep(~is_label), whole.keep(is_label)
@@ -190,6 +182,13 @@ class Validation:
         return float(np.nanmean(ndcg_at_k(hits, relevant, 10)))
 
 
+def _rows(histories: Histories, config: InterestEvolutionConfig, is_label: np.ndarray | None = None) -> TrainingRows:
+    return build_training_rows(
+        histories, config.num_items, config.history_length, config.horizon_days, config.period_days, is_label,
+        config.new_items_only,
+    )
+
+
 def _first_part(cpu_seconds: float | None, final_share: float) -> float | None:
     return None if cpu_seconds is None else cpu_seconds / (1.0 + final_share)
 
@@ -199,10 +198,7 @@ def _learn_the_newest(model: InterestEvolutionModel, everything: Histories, sinc
     """The final pass, in place; so many steps as `final_share` of those that led to the best epoch."""
     device = model.device
     model.trained_items[np.unique(everything.items[everything.items >= FIRST_ITEM])] = True
-    rows = rows_that_reach(build_training_rows(
-        everything, config.num_items, config.history_length, config.horizon_days, config.period_days,
-        new_items_only=config.new_items_only,
-    ), since)
+    rows = rows_that_reach(_rows(everything, config), since)
     batches = RowBatches(rows, mix, config.tokens_a_batch, config.future_samples, run.seed, device)
     negatives = _negatives(config, everything, run.seed, device)
     tokens = 0
