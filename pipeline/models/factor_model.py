@@ -22,10 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.features.histories import FIRST_ITEM, Histories
+from pipeline.models.history_pool import SCALES
 from pipeline.models.user_examples import TREND_DAYS
-
-SCALES = (float("inf"), 30.0, 5.0)
-"""Events after which an event's weight has fallen to 1/e, by pool; infinity is the plain mean."""
 
 
 class FactorModel(nn.Module):
