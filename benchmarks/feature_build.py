@@ -3,9 +3,11 @@ Last 200 events and decayed counts of every user, from a whole log: ours beside 
 
     python benchmarks/feature_build.py                                      # 1M events of 20,000 users
     python benchmarks/feature_build.py --events 20000000 --users 400000
+    python benchmarks/feature_build.py --events 200000000 --users 4000000 --budget-mb 4000 --only ours
 
-Every contender reads the same Parquet file and writes its rows into another, in a fresh process. What they wrote is
-compared: lists value by value, counts to a relative 1e-9.
+Ours keeps to a memory budget: the log is cut into buckets of users on disk, as many as that takes. All contenders read
+the same Parquet file and write their rows into another, each in a fresh process. What they wrote is compared: lists
+value by value, counts to a relative 1e-9.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +39,6 @@ from feature_world import (
 
 ARRAYS = {"item_ids": "item_id", "event_types": "event_type", "event_times": "event_time"}
 COUNTS = [f"counts_{days}d" for days in HALF_LIVES]
-BUCKETS = 16
 END = FIRST + timedelta(days=365, microseconds=-1)
 """The moment as of which the peers count. (Our rows are as of each user's last day: decayed further to compare.)"""
 
@@ -47,33 +49,37 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--log", type=Path, help="a folder that holds the log, or is to keep it")
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--budget-mb", type=float, default=2_000, help="the memory that ours may take")
     parser.add_argument("--one", nargs=2, metavar=("CONTENDER", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         name, folder = given.one
-        print(json.dumps(measured(lambda: CONTENDERS[name](Path(folder)))))
+        contender = partial(ours, budget_mb=given.budget_mb) if name == "ours" else CONTENDERS[name]
+        print(json.dumps(measured(lambda: contender(Path(folder)))))
         return
     with tempfile.TemporaryDirectory(prefix="feature-build-") as scratch:
         folder = given.log or Path(scratch)
         if not (folder / "events.parquet").exists():
             write_log(folder, given.users, given.events)
         title = f"{given.events:,} events of {given.users:,} users; {circumstances()}"
-        found = {name: in_fresh_process(__file__, "--one", name, folder) for name in given.only}
+        budget = ("--budget-mb", given.budget_mb)
+        found = {name: in_fresh_process(__file__, *budget, "--one", name, folder) for name in given.only}
         compare(folder, given.only)
         print_beside_polars(title, found)
 
 
-def ours(folder: Path) -> None:
+def ours(folder: Path, budget_mb: float = 2_000) -> None:
     from pipeline.contracts import INTEREST_WINDOWS, SEQUENCE_FEATURES
-    from pipeline.features.buckets import in_buckets
+    from pipeline.features.buckets import buckets_within, in_buckets
     from pipeline.features.interest_windows import extend_windows
     from pipeline.features.ragged import in_order
     from pipeline.features.sequences import extend_sequences
 
     items = pl.read_parquet(folder / "items.parquet")
     events = pl.scan_parquet(folder / "events.parquet").select("user_id", *ARRAYS.values(), "event_id")
+    num = buckets_within(budget_mb, events, LENGTH, newest_only=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch, files_in(folder / "ours.parquet") as write:
-        for bucket in in_buckets(events, BUCKETS, Path(scratch)):
+        for bucket in in_buckets(events, num, Path(scratch)):
             ordered = in_order(bucket)
             sequences = extend_sequences(SEQUENCE_FEATURES.empty(), ordered, LENGTH, newest_only=True)
             windows = extend_windows(INTEREST_WINDOWS.empty(), ordered, items, WEIGHTS, newest_only=True)

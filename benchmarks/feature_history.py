@@ -5,13 +5,15 @@ A year of daily feature tables: in one pass, by daily runs, and one day more on 
     python benchmarks/feature_history.py --events 20000000 --users 400000
 
 `one full build` is the peer: each user's newest row alone, from the whole log into one file. Everything else writes a
-row for each user and active day through the steps that the Dags call. Each line is a process of its own.
+row for each user and active day through the steps that the Dags call. Each line is a process of its own. With `--spark`
+also the pass in a Spark session of this machine (Java 17), into tables of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--new-events", type=int, default=55_000, help="events of the day on top")
+    parser.add_argument("--spark", action="store_true", help="also the pass by Spark")
     parser.add_argument("--one", nargs=2, metavar=("WORK", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
@@ -63,8 +66,12 @@ def main() -> None:
         table = Table("work", title=title + circumstances(), title_justify="left", box=None)
         for column in ("seconds", "CPU s", "peak MB", "MB above the imports", "times one full build"):
             table.add_column(column, justify="right")
+        if given.spark:
+            shutil.copytree(folder / "home", folder / "spark" / "home")
         standing = 0.0
         for work in WORK:
+            if work == BY_SPARK and not given.spark:
+                continue
             facts = in_fresh_process(__file__, "--one", work, folder)
             standing = standing or facts["seconds"]
             table.add_row(work, f"{facts['seconds']:.2f}", f"{facts['cpu']:.2f}", f"{facts['peak_mb']:.0f}",
@@ -92,6 +99,14 @@ def one_pass(folder: Path) -> None:
     from pipeline.steps.sequence_features import build_history
 
     build_history(START, START.plus(DAYS - 1), settings_of(folder), KNOWN_AT)
+
+
+def one_pass_by_spark(folder: Path) -> None:
+    from pipeline.steps.sequence_features import build_history
+
+    settings = settings_of(folder / "spark")
+    features = settings.features.model_copy(update={"engine": "spark"})
+    build_history(START, START.plus(DAYS - 1), settings.model_copy(update={"features": features}), KNOWN_AT)
 
 
 def daily_runs(folder: Path) -> None:
@@ -143,9 +158,11 @@ def day_computed(folder: Path) -> None:
     raise SystemExit(0)
 
 
+BY_SPARK = f"{DAYS} days in one pass by Spark"
 WORK: dict[str, Callable[[Path], None]] = {
     "one full build": ours,
     f"{DAYS} days in one pass": one_pass,
+    BY_SPARK: one_pass_by_spark,
     f"the last {DAILY_RUNS} days by daily runs": daily_runs,
     "one day on top": day_on_top,
     "one usual day after it": usual_day,

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pyarrow.parquet import ParquetWriter
 from rich.console import Console
 from rich.table import Table
 
@@ -31,13 +33,18 @@ NUM_CATEGORIES = 40
 BURST = 4
 """Events of a visit, on average."""
 A_DAY = 86_400_000_000
+EVENTS_A_PART = 20_000_000
+"""As many are made in memory at once."""
 
 
-def log_of(users: int, events: int, items: int = 60_000, days: int = 365, seed: int = 7) -> pl.DataFrame:
-    """`events` rows of BEHAVIOR_EVENTS by time, `days` from 2025-01-01 on."""
+def log_of(
+    users: int, events: int, items: int = 60_000, days: int = 365, seed: int = 7, part: int = 0
+) -> pl.DataFrame:
+    """`events` rows of BEHAVIOR_EVENTS by time, `days` from 2025-01-01 on; other parts have other rows."""
     rng = np.random.default_rng(seed)
     visits = max(events // BURST, 1)
     heaviness = np.minimum(rng.pareto(1.3, size=users) + 0.5, 100.0)
+    rng = np.random.default_rng((seed, part)) if part else rng
     visitor = rng.choice(users, size=visits, p=heaviness / heaviness.sum())
     begins = rng.integers(0, days * A_DAY - A_DAY // 24, size=visits)
     visit = np.sort(rng.integers(0, visits, size=events))
@@ -48,7 +55,7 @@ def log_of(users: int, events: int, items: int = 60_000, days: int = 365, seed: 
     order = np.argsort(when, kind="stable")
     moments = pl.Series(when[order] + int(FIRST.timestamp()) * 1_000_000).cast(BEHAVIOR_EVENTS.schema["event_time"])
     frame = pl.DataFrame({"user": visitor[visit][order], "item": item[order], "kind": kind[order], "time": moments})
-    return frame.with_row_index("event").select(
+    return frame.with_row_index("event", offset=part * events).select(
         pl.format("e{}", pl.col("event").cast(pl.String).str.zfill(10)).alias("event_id"),
         pl.format("u{}", pl.col("user").cast(pl.String).str.zfill(8)).alias("user_id"),
         pl.format("i{}", pl.col("item").cast(pl.String).str.zfill(6)).alias("item_id"),
@@ -74,9 +81,15 @@ def catalogue_of(items: int = 60_000, seed: int = 7) -> pl.DataFrame:
 
 
 def write_log(folder: Path, users: int, events: int, days: int = 365) -> None:
-    """`events.parquet` and `items.parquet`."""
+    """`events.parquet` and `items.parquet`. A log of many events is by time within each of its parts only."""
     folder.mkdir(parents=True, exist_ok=True)
-    log_of(users, events, days=days).write_parquet(folder / "events.parquet", row_group_size=500_000)
+    parts = -(-events // EVENTS_A_PART)
+    with ExitStack() as open_file:
+        writer = None
+        for part in range(parts):
+            rows = log_of(users, events // parts, days=days, part=part).to_arrow()
+            writer = writer or open_file.enter_context(ParquetWriter(folder / "events.parquet", rows.schema))
+            writer.write_table(rows, row_group_size=500_000)
     catalogue_of().write_parquet(folder / "items.parquet")
 
 
