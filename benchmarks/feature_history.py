@@ -26,8 +26,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, ITEMS, PARTITION_COLUMN, SEQUENCE_FEATURES
+from pipeline.features.interest_windows import extend_windows
+from pipeline.features.sequences import extend_sequences
 from pipeline.partitions import Day
 from pipeline.settings import Settings
+from pipeline.steps.sequence_features import build_features, build_history
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.tables import Lake
 
@@ -96,14 +99,10 @@ def settings_of(folder: Path) -> Settings:
 
 
 def one_pass(folder: Path) -> None:
-    from pipeline.steps.sequence_features import build_history
-
     build_history(START, START.plus(DAYS - 1), settings_of(folder), KNOWN_AT)
 
 
 def one_pass_by_spark(folder: Path) -> None:
-    from pipeline.steps.sequence_features import build_history
-
     settings = settings_of(folder / "spark")
     features = settings.features.model_copy(update={"engine": "spark"})
     build_history(START, START.plus(DAYS - 1), settings.model_copy(update={"features": features}), KNOWN_AT)
@@ -111,8 +110,6 @@ def one_pass_by_spark(folder: Path) -> None:
 
 def daily_runs(folder: Path) -> None:
     """The last days are taken away and built again one by one."""
-    from pipeline.steps.sequence_features import build_features
-
     settings = settings_of(folder)
     first = START.plus(DAYS - DAILY_RUNS)
     days = [first.plus(number) for number in range(DAILY_RUNS)]
@@ -124,23 +121,16 @@ def daily_runs(folder: Path) -> None:
 
 def day_on_top(folder: Path) -> None:
     """The daily run as the Dag makes it: state and events read, rows made and committed."""
-    from pipeline.steps.sequence_features import build_features
-
     build_features(START.plus(DAYS), settings_of(folder), KNOWN_AT)
 
 
 def usual_day(folder: Path) -> None:
     """The same for a day with as many events as the days of the history have."""
-    from pipeline.steps.sequence_features import build_features
-
     build_features(START.plus(DAYS + 1), settings_of(folder), KNOWN_AT)
 
 
 def day_computed(folder: Path) -> None:
     """What of that is computing: the state and the events are in memory."""
-    from pipeline.features.interest_windows import extend_windows
-    from pipeline.features.sequences import extend_sequences
-
     lake = Lake.of(settings_of(folder))
     day = START.plus(DAYS)
     events = lake.scan(BEHAVIOR_EVENTS, day, day).collect()
