@@ -181,11 +181,15 @@ class Lake:
         return Settled(wanted, erased, self.exists(table) and same_rows(table, standing, wanted), withdrawn)
 
     def keep_withdrawn(self, table: Table, rows: pl.DataFrame, known_at: datetime | None) -> None:
-        """Lay rows by that a table is about to lose. A write that dies after this and is made again, says it again."""
+        """Lay rows by that a table is about to lose. A write that dies after this and is made again, says it again.
+
+        None is withdrawn before it was created, also where the clock that says so is behind.
+        """
         if rows.is_empty() or known_at is None:
             return
         beside, days = withdrawn_rows_of(table), sorted({Day.parse(key) for key in rows[PARTITION_COLUMN]})
-        fresh = rows.with_columns(pl.lit(known_at).cast(beside.schema[WITHDRAWN_AT]).alias(WITHDRAWN_AT))
+        now = pl.lit(known_at).cast(beside.schema[WITHDRAWN_AT])
+        fresh = rows.with_columns(pl.max_horizontal(now, "created").alias(WITHDRAWN_AT))
         known = self.versions_of_rows(beside).filter(pl.col(PARTITION_COLUMN).is_in([day.key for day in days]))
         every = pl.concat([known.collect(), fresh.select([*beside.names, PARTITION_COLUMN])])
         self.rewrite_days(beside, days, every.unique(beside.key, keep="last").sort(PARTITION_COLUMN, *beside.key))

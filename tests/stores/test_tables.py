@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, SEQUENCE_FEATURES
+from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, SEQUENCE_FEATURES, WITHDRAWN_AT, withdrawn_rows_of
 from pipeline.errors import ContractViolation
 from pipeline.partitions import Day
 from pipeline.stores.tables import Lake
@@ -64,6 +64,14 @@ def test_what_was_written_last_is_the_newest_whatever_its_clock_says(lake: Lake,
     assert lake.current(SEQUENCE_FEATURES).collect()["item_ids"].to_list() == [["a", "c"], ["b"], ["z"]]
     written = lake.read(SEQUENCE_FEATURES, DAY).select("user_id", "created").rows()
     assert written == [("u1", SECOND), ("u1", SECOND + timedelta(microseconds=1)), ("u2", SECOND), ("u3", known_at)]
+
+
+def test_no_row_is_withdrawn_before_it_was_created(lake: Lake):
+    lake.replace(SEQUENCE_FEATURES, DAY, sequences(SECOND, u1=["a"], u2=["b"]))
+    for known_at, left in ((FIRST, {"u2": ["b"]}), (THIRD, {})):
+        lake.replace(SEQUENCE_FEATURES, DAY, sequences(known_at, **left), known_at=known_at)
+    withdrawn = lake.scan(withdrawn_rows_of(SEQUENCE_FEATURES)).sort("user_id").collect()
+    assert withdrawn.select("user_id", WITHDRAWN_AT).rows() == [("u1", SECOND), ("u2", THIRD)]
 
 
 def test_replacing_one_day_leaves_the_others(lake: Lake):
