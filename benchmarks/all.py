@@ -18,22 +18,28 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 SMALL: dict[str, list[str]] = {
-    "feature_build": ["--events", "4000000", "--users", "80000"],
-    "feature_history": [],
-    "training_set": ["--rows", "200000"],
-    "online_publish": ["--rows", "20000"],
-    "online_lookup": ["--users", "5000"],
-    "online_http": ["--users", "2000", "--requests", "200"],
-    "growth": [],
+    "feature_build": ["feature_build.py", "--events", "4000000", "--users", "80000"],
+    "within_budget": [
+        "feature_build.py", "--events", "4000000", "--users", "80000", "--budget-mb", "500", "--only", "ours",
+    ],
+    "feature_history": ["feature_history.py", "--spark"],
+    "training_set": ["training_set.py", "--rows", "200000"],
+    "online_publish": ["online_publish.py", "--rows", "20000"],
+    "online_lookup": ["online_lookup.py", "--users", "5000"],
+    "online_http": ["online_http.py", "--users", "2000"],
+    "growth": ["growth.py"],
 }
 FULL: dict[str, list[str]] = {
-    "feature_build": ["--events", "20000000", "--users", "400000"],
-    "feature_history": ["--events", "20000000", "--users", "400000"],
-    "training_set": ["--rows", "1000000"],
-    "online_publish": [],
-    "online_lookup": [],
-    "online_http": [],
-    "growth": [],
+    "feature_build": ["feature_build.py", "--events", "20000000", "--users", "400000"],
+    "within_budget": [
+        "feature_build.py", "--events", "200000000", "--users", "4000000", "--budget-mb", "4000", "--only", "ours",
+    ],
+    "feature_history": ["feature_history.py", "--events", "20000000", "--users", "400000"],
+    "training_set": ["training_set.py", "--rows", "1000000"],
+    "online_publish": ["online_publish.py"],
+    "online_lookup": ["online_lookup.py"],
+    "online_http": ["online_http.py"],
+    "growth": ["growth.py"],
 }
 
 
@@ -44,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.names or SMALL:
         arguments = (FULL if given.full else SMALL)[name]
-        command = [sys.executable, str(HERE / f"{name}.py"), *arguments]
+        command = [sys.executable, str(HERE / arguments[0]), *arguments[1:]]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), name, arguments, done.stdout), encoding="utf-8")
         print(done.stdout)
@@ -57,7 +63,7 @@ def with_table(page: str, name: str, arguments: list[str], printed: str) -> str:
     if not found or end not in rest:
         raise SystemExit(f"{PAGE} has no place for {name}: write {begin.strip()} and {end} where it shall stand.")
     lines = "\n".join(line.rstrip() for line in printed.strip().splitlines())
-    block = f"```\n$ python benchmarks/{' '.join([f'{name}.py', *arguments])}\n{lines}\n```\n"
+    block = f"```\n$ python benchmarks/{' '.join(arguments)}\n{lines}\n```\n"
     return before + begin + block + end + rest.partition(end)[2]
 
 
