@@ -127,11 +127,10 @@ def circumstances() -> str:
 
 def print_beside_polars(title: str, found: Mapping[str, dict]) -> None:
     """A row a contender, from what `measured` found; seconds also as a multiple of hand-written Polars where it ran."""
-    table = Table("contender", title=title, title_justify="left", box=None)
-    for column in ("seconds", "CPU s", "peak MB", "times hand-written Polars"):
+    table, peer = Table("contender", title=title, title_justify="left", box=None), found.get("hand-written Polars")
+    for column in ("seconds", "CPU s", "peak MB", *(["times hand-written Polars"] if peer else [])):
         table.add_column(column, justify="right")
     for name, facts in found.items():
-        ratio = facts["seconds"] / found.get("hand-written Polars", facts)["seconds"]
-        numbers = (f"{facts['seconds']:.1f}", f"{facts['cpu']:.1f}", f"{facts['peak_mb']:.0f}", f"{ratio:.2f}")
-        table.add_row(name, *numbers)
+        ratio = [f"{facts['seconds'] / peer['seconds']:.2f}"] if peer else []
+        table.add_row(name, f"{facts['seconds']:.1f}", f"{facts['cpu']:.1f}", f"{facts['peak_mb']:.0f}", *ratio)
     Console(width=120).print(table)
