@@ -1,13 +1,13 @@
 """
-Many days of features in bounded memory: rows are made by buckets of users, laid by in files, and written by days.
+Many days of features in bounded memory: rows are made by buckets of users, laid by in files, and taken over by days.
 
-What makes the rows of a bucket is this machine or Spark; both call the same functions and both leave the same files:
-`<scratch>/<table>/bucket=<any>/event_date=<day>/`, as Parquet by Spark and as Arrow by this machine.
+What makes the rows of a bucket is this machine or Spark, and both call the same functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pipeline.backfill.content import content_of
-from pipeline.contracts import PARTITION_COLUMN, SEQUENCE_FEATURES, Table
+from pipeline.backfill.content import Content, content_by_day
+from pipeline.contracts import SEQUENCE_FEATURES, Table
 from pipeline.features.buckets import buckets_within, in_buckets
+from pipeline.features.ragged import in_order
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, run_key_of
 from pipeline.settings import Settings
 from pipeline.steps.feature_lines import fresh_lines, lines_from
 from pipeline.steps.feature_state import BuiltFeatures, Extend, events_of, newest_before, stamped
 from pipeline.stores.day_files import replace_days
+from pipeline.stores.laid_rows import LaidRows
 from pipeline.stores.ledger import Ledger, PartitionRecord, note_of
 from pipeline.stores.tables import Committed, Lake
 
@@ -69,19 +71,21 @@ def build_in_bulk(
     ledger = Ledger(settings.ledger_url)
     place = settings.features.spark_scratch if spark else ""
     with TemporaryDirectory(prefix="features-", dir=place or settings.place("")) as scratch:
+        laid, by_day = LaidRows(Path(scratch, "rows")), events_by_day(events)
         if spark:
-            from pipeline.steps.spark_features import lay_by_in_spark
+            from pipeline.steps.spark_features import parts_by_spark
 
-            lay_by_in_spark(settings, lake, first, last, known_at, Path(scratch), session)
+            parts = parts_by_spark(settings, lake, days, known_at, Path(scratch), session)
         else:
-            lay_by(tuple(definitions), _rows_of(lake, definitions, first, known_at), events, num, Path(scratch))
-        by_day = events_by_day(events)
+            rows_of = _rows_of(lake, definitions, first, known_at)
+            parts = parts_by_bucket(tuple(definitions), rows_of, in_buckets(events, num, Path(scratch, "events")))
+        contents = lay_by(laid, parts)
         written = {
-            table: write_by_day(settings, lake, ledger, table, days, by_day, Path(scratch), known_at)
+            table: write_days(settings, lake, ledger, table, days, laid, contents[table], by_day, known_at)
             for table in definitions
         }
-    parts = written.items()
-    ledger.record_partitions([line for t, p in parts for line in fresh_lines(ledger, t, p.lines, p.committed)])
+    every = written.items()
+    ledger.record_partitions([line for t, p in every for line in fresh_lines(ledger, t, p.lines, p.committed)])
     built = BuiltFeatures(
         first=first.key,
         last=last.key,
@@ -104,55 +108,46 @@ def _rows_of(lake: Lake, definitions: dict[Table, Extend], first: Day, known_at:
     return rows_of
 
 
-def lay_by(tables: Sequence[Table], rows_of: RowsOf, events: pl.LazyFrame, num: int, scratch: Path) -> None:
-    """Make the rows bucket by bucket, and leave them in `scratch` by table and day."""
-    for number, bucket in enumerate(in_buckets(events, num, scratch / "events")):
+def parts_by_bucket(
+    tables: Sequence[Table], rows_of: RowsOf, buckets: Iterable[pl.DataFrame]
+) -> Iterator[tuple[Table, pl.DataFrame]]:
+    """The rows of every table, bucket by bucket."""
+    for bucket in buckets:
+        ordered = in_order(bucket)
         for table in tables:
-            place = pl.PartitionBy(scratch / table.name / f"bucket={number}", key=PARTITION_COLUMN, include_key=False)
-            rows_of(table, bucket).lazy().sink_ipc(place, mkdir=True, compression="lz4")
+            yield table, rows_of(table, ordered)
 
 
-def write_by_day(
+def lay_by(laid: LaidRows, parts: Iterable[tuple[Table, pl.DataFrame]]) -> dict[Table, dict[str, Content]]:
+    """Lay the parts by; what they say, by table and day."""
+    contents: dict[Table, dict[str, Content]] = defaultdict(dict)
+    for table, rows in parts:
+        laid.lay(table, rows)
+        for key, content in content_by_day(table, rows).items():
+            contents[table][key] = contents[table].get(key, Content()) + content
+    return contents
+
+
+def write_days(
     settings: Settings,
     lake: Lake,
     ledger: Ledger,
     table: Table,
     days: Sequence[Day],
+    laid: LaidRows,
+    contents: dict[str, Content],
     events_by_day: dict[str, int],
-    scratch: Path,
     known_at: datetime,
 ) -> BulkWritten:
-    """Replace the days by what was laid by, one in memory at a time, in one commit that carries its ledger lines."""
-    heights: dict[str, int] = {}
-    contents: dict[str, str] = {}
-    lines: list[PartitionRecord] = []
-
-    def frames() -> Iterator[tuple[Day, pl.DataFrame]]:
-        for day in days:
-            rows = _laid_by(table, day, scratch)
-            heights[day.key], contents[day.key] = rows.height, content_of(table, rows)
-            yield day, rows
-
-    def note() -> dict[str, str]:
-        lines.extend(lines_from(settings, ledger, table, days, (), heights, contents, events_by_day, known_at))
-        return {"run": run_key_of(table.name, days[0].start), **note_of(lines)}
-
-    return BulkWritten(committed=replace_days(lake, table, frames(), note, known_at), lines=tuple(lines))
+    """Replace the days by what was laid by, in one commit that carries its ledger lines."""
+    heights = {key: content.rows for key, content in contents.items()}
+    digests = {key: content.digest for key, content in contents.items()}
+    lines = lines_from(settings, ledger, table, days, (), heights, digests, events_by_day, known_at)
+    note = {"run": run_key_of(table.name, days[0].start), **note_of(lines)}
+    return BulkWritten(committed=replace_days(lake, table, days, laid, note, known_at), lines=tuple(lines))
 
 
 def events_by_day(events: pl.LazyFrame) -> dict[str, int]:
     """How many events each day has."""
     counted = events.group_by(pl.col("event_time").dt.date().cast(pl.String)).len()
     return dict(counted.collect(engine="streaming").iter_rows())
-
-
-def _laid_by(table: Table, day: Day, scratch: Path) -> pl.DataFrame:
-    files = sorted((scratch / table.name).glob(f"bucket=*/{PARTITION_COLUMN}={day.key}/*.*"))
-    key = pl.lit(day.key).alias(PARTITION_COLUMN)
-    if not files:
-        return table.empty().with_columns(key)
-    rows = pl.concat(
-        [pl.read_parquet(file, hive_partitioning=False) if file.suffix == ".parquet" else pl.read_ipc(file)
-         for file in files if not file.name.startswith((".", "_"))]
-    )
-    return rows.select(*(pl.col(name).cast(dtype) for name, dtype in table.schema.items()), key)

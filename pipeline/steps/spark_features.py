@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.contracts import BEHAVIOR_EVENTS
+import polars as pl
+
+from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, Table
 from pipeline.errors import BadSetting
 from pipeline.partitions import Day
 from pipeline.settings import Settings
@@ -19,16 +22,17 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def lay_by_in_spark(
+def parts_by_spark(
     settings: Settings,
     lake: Lake,
-    first: Day,
-    last: Day,
+    days: Sequence[Day],
     known_at: datetime,
     scratch: Path,
     session: SparkSession | None = None,
-) -> None:
-    """Lay the rows of both tables by in `scratch`. Raises BadSetting where Spark is not installed.
+) -> Iterator[tuple[Table, pl.DataFrame]]:
+    """The rows of both tables, day by day, by way of Parquet files in `scratch`.
+
+    Raises BadSetting where Spark is not installed.
 
     Args:
         session: one that the caller ends; else one is begun by the setting `features.spark_master`.
@@ -40,17 +44,24 @@ def lay_by_in_spark(
         )
     from pipeline.features.spark import lay_by_with_spark, spark_session
 
+    definitions = definitions_of(lake, settings)
     with nullcontext(session) if session else spark_session(settings.features.spark_master) as spark:
-        for table, extend in definitions_of(lake, settings).items():
+        for table, extend in definitions.items():
             lay_by_with_spark(
                 spark,
                 table,
                 extend,
                 events=lake.file_uris(BEHAVIOR_EVENTS),
                 before=lake.file_uris(table),
-                first=first.start,
-                end=last.end,
+                first=days[0].start,
+                end=days[-1].end,
                 known_at=known_at,
                 buckets=settings.features.spark_buckets,
-                out=scratch / table.name / "bucket=all",
+                out=scratch / table.name,
             )
+    for table in definitions:
+        for day in days:
+            if files := sorted((scratch / table.name).glob(f"{PARTITION_COLUMN}={day.key}/*.parquet")):
+                rows = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
+                rows = rows.cast(dict(table.schema)).sort(table.key)
+                yield table, rows.with_columns(pl.lit(day.key).alias(PARTITION_COLUMN))

@@ -40,6 +40,10 @@ class Settled:
 class Erasures(Protocol):
     """Knows who was erased (`pipeline.stores.tombstones`)."""
 
+    def is_empty(self) -> bool:
+        """Whether nobody was."""
+        ...
+
     def erased_rows(self, table: Table, rows: pl.DataFrame) -> pl.Series:
         """A mask: the rows that may not be written."""
         ...

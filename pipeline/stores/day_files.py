@@ -1,5 +1,5 @@
 """
-Days of a table that together do not fit into memory: a file a day, written one after the other, seen in one commit.
+Days of a table that together do not fit into memory: files that take the place of those days in one commit.
 
 A crash before the commit leaves files that no version names; a vacuum takes them away.
 """
@@ -7,7 +7,8 @@ A crash before the commit leaves files that no version names; a vacuum takes the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -21,25 +22,28 @@ from deltalake.transaction import AddAction
 from pipeline.contracts import PARTITION_COLUMN, Table
 from pipeline.errors import EngineFailure
 from pipeline.partitions import Day
-from pipeline.stores.tables import ROWS_A_GROUP, Committed, Lake, kept_out_of_the_log
+from pipeline.stores.laid_rows import LaidRows
+from pipeline.stores.row_groups import write_in_groups
+from pipeline.stores.tables import Committed, Lake, kept_out_of_the_log
 
 
 def replace_days(
     lake: Lake,
     table: Table,
-    days: Iterable[tuple[Day, pl.DataFrame]],
-    note: Callable[[], dict[str, str]],
+    days: Iterable[Day],
+    laid: LaidRows,
+    note: Mapping[str, str],
     known_at: datetime,
 ) -> Committed:
-    """Make each frame (with the partition column) the whole content of its day; all days in one commit.
+    """Make what was laid by for each day its whole content; all days in one commit.
 
-    The same as `Lake.replace_range` of them all, in the memory of one day. A day that stays as it is, is not written.
+    The same as `Lake.replace_range` of them all, in the memory of one day. A day that stays as it is, is not written; a
+    day that the table does not hold takes the files as they are.
 
     Args:
-        note: asked for the commit's note when all days are written.
+        note: what the commit says of itself.
 
     Raises:
-        ContractViolation: a frame does not fit. Nothing is seen of what was written before.
         EngineFailure: another writer won the commit. Worth a retry.
     """
     added: list[AddAction] = []
@@ -47,8 +51,15 @@ def replace_days(
     rows = erased = 0
     standing = set(lake.days(table))
     with lake.erasures.read_once() if lake.erasures else nullcontext():
-        for day, frame in days:
-            settled = lake.settled(table, day, day, frame, is_empty=day not in standing)
+        for day in days:
+            files = laid.files(table, day)
+            if day not in standing and not _names_erased(lake, table, files):
+                taken = [_take(lake, table, day, file, known_at) for file in files]
+                rows += sum(count for _, count in taken)
+                added += [action for action, _ in taken]
+                replaced += [day.key] if taken else []
+                continue
+            settled = lake.settled(table, day, day, laid.read(table, day), is_empty=day not in standing)
             wanted = settled.rows
             rows, erased = rows + wanted.height, erased + settled.erased
             if settled.stands:
@@ -57,7 +68,7 @@ def replace_days(
             replaced.append(day.key)
             if wanted.height:
                 added.append(_write(lake, table, day, wanted.drop(PARTITION_COLUMN), known_at))
-    facts = {"contract": table.version, **note()}
+    facts = {"contract": table.version, **note}
     if not lake.exists(table):
         _create(lake, table)
     if not replaced:
@@ -81,36 +92,47 @@ def replace_days(
     return Committed(lake.open(table).version(), rows, changed=True, erased=erased)
 
 
+def _names_erased(lake: Lake, table: Table, files: Sequence[Path]) -> bool:
+    """Whether a file has a row of an erased user, who then has to be taken out first."""
+    if lake.erasures is None or not files or lake.erasures.is_empty():
+        return False
+    return lake.erasures.erased_rows(table, pl.read_parquet(files, hive_partitioning=False)).any()
+
+
+def _take(lake: Lake, table: Table, day: Day, file: Path, known_at: datetime) -> tuple[AddAction, int]:
+    """Move a file to its day as it is; with the number of its rows."""
+    from pyarrow.parquet import read_metadata
+
+    count, place = read_metadata(file).num_rows, _place(day)
+    if "://" in lake.url:
+        rows = pl.read_parquet(file, hive_partitioning=False)
+        size = write_in_groups(rows, f"{lake.path(table)}/{place}", lake.storage_options)
+    else:
+        target, size = Path(lake.path(table), place), file.stat().st_size
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, target)
+    return _added(day, place, size, count, known_at), count
+
+
 def _write(lake: Lake, table: Table, day: Day, rows: pl.DataFrame, known_at: datetime) -> AddAction:
-    place = f"{PARTITION_COLUMN}={day.key}/part-{uuid4()}.parquet"
-    target = f"{lake.path(table)}/{place}"
-    if "://" not in target:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-    size = _size_of(lake, rows, target)
+    place = _place(day)
+    size = write_in_groups(rows, f"{lake.path(table)}/{place}", lake.storage_options)
+    return _added(day, place, size, rows.height, known_at)
+
+
+def _place(day: Day) -> str:
+    return f"{PARTITION_COLUMN}={day.key}/part-{uuid4()}.parquet"
+
+
+def _added(day: Day, place: str, size: int, rows: int, known_at: datetime) -> AddAction:
     return AddAction(
         path=place,
         size=size,
         partition_values={PARTITION_COLUMN: day.key},
         modification_time=int(known_at.timestamp() * 1000),
         data_change=True,
-        stats=json.dumps({"numRecords": rows.height}),
+        stats=json.dumps({"numRecords": rows}),
     )
-
-
-def _size_of(lake: Lake, rows: pl.DataFrame, target: str) -> int:
-    """Write, and say how many bytes it became."""
-    if "://" not in target:
-        rows.write_parquet(target, compression="snappy", statistics=True, row_group_size=ROWS_A_GROUP)
-        return Path(target).stat().st_size
-    from io import BytesIO
-
-    buffer = BytesIO()
-    rows.write_parquet(buffer, compression="snappy", row_group_size=ROWS_A_GROUP)
-    size = buffer.tell()
-    rows.write_parquet(
-        target, compression="snappy", row_group_size=ROWS_A_GROUP, storage_options=lake.storage_options
-    )
-    return size
 
 
 def _create(lake: Lake, table: Table) -> None:

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from pipeline.contracts import PARTITION_COLUMN, Table
 from pipeline.partitions import Day
+from pipeline.stores.row_groups import ROWS_A_GROUP
 from pipeline.stores.row_versions import newest_versions
-from pipeline.stores.tables import ROWS_A_GROUP, Lake
+from pipeline.stores.tables import Lake
 
 USER, TIME = "user_id", "event_timestamp"
 ROWS_AT_ONCE = 5_000

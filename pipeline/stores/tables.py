@@ -24,11 +24,10 @@ from pipeline.partitions import Day
 from pipeline.settings import Settings
 from pipeline.stores.commits import Commit, Committed, Erasures, Settled
 from pipeline.stores.fitting import check_columns
+from pipeline.stores.row_groups import ROWS_A_GROUP
 from pipeline.stores.row_versions import newest_versions, rows_withdrawn, same_rows, with_corrections
 
 COMMIT_TRIES = 8
-ROWS_A_GROUP = 256
-"""Of a table that keeps versions: small, so that a user's row is found without reading the whole day."""
 DELTAS_OWN = ("timestamp", "version", "operation", "engine", "client", "readVersion", "isolationLevel", "isBlindAppend")
 """How the fields begin that Delta itself writes into a commit; the others are its writer's note."""
 

@@ -61,6 +61,10 @@ class Tombstones:
         gone = [user for user in distinct if self.hash_of(user) in hashes]
         return user_ids.is_in(pl.Series(gone, dtype=pl.String).implode()).fill_null(False)
 
+    def is_empty(self) -> bool:
+        """Whether nobody was erased."""
+        return not self.hashes()
+
     def erased_rows(self, table: Table, rows: pl.DataFrame) -> pl.Series:
         """A mask: the rows of a table that are of an erased user, or quote a row that was."""
         mask = pl.repeat(False, rows.height, eager=True, dtype=pl.Boolean)

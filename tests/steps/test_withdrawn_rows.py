@@ -119,9 +119,9 @@ def test_an_erased_user_leaves_the_withdrawn_rows_too_and_is_not_laid_by_there(t
 
 def test_a_history_built_in_bulk_lays_by_what_it_takes_away(taken_back, settings, tmp_path):
     from pipeline.stores.day_files import replace_days
+    from pipeline.stores.laid_rows import LaidRows
 
     lake, later = taken_back, TAKEN_BACK + timedelta(days=1)
-    rows = lake.read(SEQUENCE_FEATURES, SECOND).clear().with_columns(event_date=pl.lit(SECOND.key))
-    replace_days(lake, SEQUENCE_FEATURES, [(SECOND, rows)], dict, later)
+    replace_days(lake, SEQUENCE_FEATURES, [SECOND], LaidRows(tmp_path), {}, later)
     assert lake.scan(BESIDE).collect().sort(WITHDRAWN_AT)["user_id"].to_list() == ["anna", "anna", "ben"]
     assert known(settings, "ben")[-1] == (["x", "y"], ON_TIME, later, False)
