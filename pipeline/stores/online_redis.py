@@ -17,7 +17,8 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import Field
-from redis import Redis
+from redis import Connection, Redis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.exceptions import RedisError
 
 from pipeline.errors import EngineFailure
@@ -110,7 +111,7 @@ class FencedRedisOnlineStore(LeanReads, FencedWrites, RedisOnlineStore):
         client, project, fields = self._get_client(config.online_store), config.project.encode(), []
         for view, features in wanted:
             name = _view_name(config, view)
-            fields += [f"_clock:{name}", *(_mmh3(f"{name}:{feature}") for feature in features)]
+            fields += [f"_clock:{name}".encode(), *(_mmh3(f"{name}:{feature}") for feature in features)]
         answers: dict[bytes, list[bytes | None]] = {}
         with answering(RedisError):
             for part in _in_batches(iter(keys), KEYS_A_SCAN):
@@ -164,20 +165,41 @@ def _clock_of(config: RepoConfig, view: FeatureView) -> str:
     return f"_clock:{_view_name(config, view)}"
 
 
-def _hashes(client: Redis, keys: Sequence[bytes], fields: Sequence[str | bytes]) -> list[list[bytes | None]]:
+def _hashes(client: Redis, keys: Sequence[bytes], fields: Sequence[bytes]) -> list[list[bytes | None]]:
     """The fields of each hash, from one round trip: a pipeline without what redis-py does for each command of one.
 
-    On the benchmark's hundred hashes that takes half the time of its pipeline, and three quarters of a script's.
+    On the benchmark's hundred hashes that takes a third of the time of its pipeline.
     """
     connection = client.connection_pool.get_connection()
     try:
-        connection.send_packed_command(connection.pack_commands([("HMGET", key, *fields) for key in keys]))
-        return [connection.read_response() for _ in keys]
+        connection.send_packed_command([_packed(keys, fields)])
+        return _replies(connection, len(keys))
     except BaseException:
         connection.disconnect()                                     # what was not read may not answer the next request
         raise
     finally:
         client.connection_pool.release(connection)
+
+
+def _packed(keys: Sequence[bytes], fields: Sequence[bytes]) -> bytes:
+    """An HMGET of the same fields for each key, as Redis reads it from the socket."""
+    head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields))
+    tail = b"".join([b"$%d\r\n%s\r\n" % (len(field), field) for field in fields])
+    return b"".join([b"%s$%d\r\n%s\r\n%s" % (head, len(key), key, tail) for key in keys])
+
+
+def _replies(connection: Connection, count: int) -> list[list[bytes | None]]:
+    """What arrived is taken from the parser in C as it is; redis-py reads on where more must arrive."""
+    if not isinstance(connection._parser, _HiredisParser) or connection.get_protocol() not in (2, "2"):
+        return [connection.read_response() for _ in range(count)]
+    replies, parsed = [], None
+    while len(replies) < count:
+        if parsed is None or (reply := parsed()) is NOT_ENOUGH_DATA:
+            reply, parsed = connection.read_response(), connection._parser._reader.gets
+        elif isinstance(reply, Exception):
+            raise reply
+        replies.append(reply)
+    return replies
 
 
 def _in_batches(values: Iterator[Any], size: int) -> Iterator[list[Any]]:
