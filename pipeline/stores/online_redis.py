@@ -110,8 +110,7 @@ class FencedRedisOnlineStore(LeanReads, FencedWrites, RedisOnlineStore):
         """See LeanReads. All views of an entity lie in one hash, so they are of one moment."""
         client, project, fields = self._get_client(config.online_store), config.project.encode(), []
         for view, features in wanted:
-            name = _view_name(config, view)
-            fields += [f"_clock:{name}".encode(), *(_mmh3(f"{name}:{feature}") for feature in features)]
+            fields += _fields(_view_name(config, view), *features)
         answers: dict[bytes, list[bytes | None]] = {}
         with answering(RedisError):
             for part in _in_batches(iter(keys), KEYS_A_SCAN):
@@ -205,6 +204,12 @@ def _replies(connection: Connection, count: int) -> list[list[bytes | None]]:
 def _in_batches(values: Iterator[Any], size: int) -> Iterator[list[Any]]:
     while part := list(itertools.islice(values, size)):
         yield part
+
+
+@lru_cache(maxsize=1024)
+def _fields(view_name: str, *features: str) -> list[bytes]:
+    """Where an entity's hash keeps a view's clock and values."""
+    return [f"_clock:{view_name}".encode(), *(_mmh3(f"{view_name}:{feature}") for feature in features)]
 
 
 def _view_name(config: RepoConfig, view: FeatureView) -> str:

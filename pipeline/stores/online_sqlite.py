@@ -55,9 +55,9 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
         A file that was taken away is not made again by whoever asks next: only `update` makes one, with its tables.
         A connection to a file that was put in place of an older one is opened anew, so a rebuilt store is seen at once.
         """
-        path = Path(self._get_db_path(config))
+        path = self._get_db_path(config)
         try:
-            status = path.stat()
+            status = os.stat(path)                                  # noqa: PTH116  at every look-up
         except FileNotFoundError:
             raise sqlite3.OperationalError(f"{path} is missing; `interest online rebuild` makes it again") from None
         identity = os.getpid(), status.st_dev, status.st_ino
@@ -135,9 +135,12 @@ class FencedSqliteOnlineStore(LeanReads, FencedWrites, SqliteOnlineStore):
     def read_stored(
         self, config: RepoConfig, wanted: Sequence[tuple[FeatureView, Sequence[str]]], keys: Sequence[bytes]
     ) -> list[dict[bytes, Stored]]:
-        """See LeanReads; from one snapshot."""
+        """See LeanReads; from one snapshot, which a single query is by itself."""
         with answering(sqlite3.Error):
             connection = self._get_conn(config)
+            if len(wanted) == 1 and len(keys) <= KEYS_A_QUERY:
+                [(view, names)] = wanted
+                return [_read(connection, _table(config, view), names, keys)]
             with _transaction(connection, "DEFERRED"):
                 return [_read(connection, _table(config, view), names, keys) for view, names in wanted]
 
