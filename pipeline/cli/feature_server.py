@@ -1,4 +1,4 @@
-"""`python -m pipeline.cli.feature_server`: the feature server of `interest up` where look-ups are kept."""
+"""`python -m pipeline.cli.feature_server`: the feature server of `interest up`. Ready when GET /health answers 200."""
 
 if __name__ == "__main__":
     from pipeline.partitions import utc_now

@@ -1,86 +1,78 @@
 """
-Feast's own HTTP server, over a store that keeps a share of its answers.
+Feast's feature server, with the short way before it.
 
-It takes the place of `feast serve` where `lookups.log` is on; it checks callers and answers as that does.
+It checks callers and answers as `feast serve` does. Where look-ups are kept, both ways ask the store that keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+import gc
+from collections.abc import Callable
+from datetime import datetime
 
 from pipeline.stores import quick_feast  # noqa: F401  isort: skip
 
-from feast import FeatureService, FeatureStore
-from feast.online_response import OnlineResponse
-from feast.type_map import feast_value_type_to_python_type
+from feast import FeatureStore
+from feast.feature_server import FeastServeApplication
+from feast.permissions.server.utils import (
+    ServerType,
+    init_auth_manager,
+    init_security_manager,
+    str_to_auth_manager_type,
+)
+from gunicorn.arbiter import Arbiter
 
-from pipeline.serving.lookup_log import LookupLog
+from pipeline.serving.fair_workers import FairWorker, Seats
+from pipeline.serving.kept_lookups import KeepingFeatureStore
+from pipeline.serving.lean_lookups import LeanLookups
 from pipeline.settings import Settings
 from pipeline.stores.feature_store import open_feature_store
 
-USER = "user_id"
-Rows = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
+REGISTRY_SECONDS = 30
+"""Between two readings of the registry, off the way of answers: sooner than what was read becomes too old for them."""
 
 
-class KeepingFeatureStore(FeatureStore):
-    """Feast's store; what it answered of users is offered to the log."""
+class FeatureServer(FeastServeApplication):
+    """Processes that share a port and its connections."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime]):
-        super().__init__(config=open_feature_store(settings).config)
-        self.lookups, self.clock = LookupLog.of(settings), clock
+    def __init__(self, store: FeatureStore, host: str, port: int, workers: int):
+        self._seats = Seats(workers)
+        options = {"bind": f"{host}:{port}", "workers": workers, "accesslog": None, "keepalive": 30}
+        super().__init__(store, registry_ttl_sec=REGISTRY_SECONDS, **options)
 
-    def get_online_features(
-        self, features: Any, entity_rows: Any, full_feature_names: bool = False, **options: Any
-    ) -> OnlineResponse:
-        response = super().get_online_features(features, entity_rows, full_feature_names, **options)
-        self._keep(features, entity_rows, full_feature_names, response)
-        return response
+    def load_config(self) -> None:
+        super().load_config()
+        self.cfg.set("worker_class", FairWorker)
+        self.cfg.set("pre_fork", self._seat)
+        self.cfg.set("child_exit", self._unseat)
+        self.cfg.set("post_worker_init", _spare_what_stays)
 
-    async def get_online_features_async(
-        self, features: Any, entity_rows: Any, full_feature_names: bool = False, **options: Any
-    ) -> OnlineResponse:
-        response = await super().get_online_features_async(features, entity_rows, full_feature_names, **options)
-        self._keep(features, entity_rows, full_feature_names, response)
-        return response
+    def load(self) -> LeanLookups:
+        return LeanLookups(self._app, self._store)
 
-    def _keep(self, features: Any, entity_rows: Rows, full_names: bool, response: OnlineResponse) -> None:
-        users = entity_rows.get(USER, ()) if isinstance(entity_rows, Mapping) else [r.get(USER) for r in entity_rows]
-        service = features.name if isinstance(features, FeatureService) else ""
-        now = self.clock()
-        for place, user in enumerate(users):
-            if isinstance(user, str) and self.lookups.name_of(user, service, now) is not None:
-                self.lookups.keep(user, service, now, _answers(features, full_names, response, place))
+    def _seat(self, _arbiter: Arbiter, worker: FairWorker) -> None:
+        worker.seat = self._seats.take(worker.age)
+
+    def _unseat(self, _arbiter: Arbiter, worker: FairWorker) -> None:
+        self._seats.leave(worker.age)
 
 
-def _answers(
-    features: Any, full_names: bool, response: OnlineResponse, place: int
-) -> dict[str, tuple[list[str], datetime | None, dict[str, Any]]]:
-    """By view: the features, the event time and the values of one entity."""
-    served = dict(zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True))
-    answers = {}
-    for view, names in _asked(features).items():
-        found = [served[f"{view}__{name}" if full_names else name] for name in names]
-        stamps = [result.event_timestamps[place] for result in found]
-        moment = next((s.ToDatetime(tzinfo=UTC) for s in stamps if s.ToMicroseconds()), None)
-        values = [feast_value_type_to_python_type(result.values[place]) for result in found]
-        answers[view] = (names, moment, dict(zip(names, values, strict=True)) if moment else {})
-    return answers
+def _spare_what_stays(_worker: FairWorker) -> None:
+    """What is there at the start stays: the garbage collector need not look at it in the middle of an answer."""
+    gc.collect()
+    gc.freeze()
 
 
-def _asked(features: Any) -> dict[str, list[str]]:
-    if isinstance(features, FeatureService):
-        return {p.name: [feature.name for feature in p.features] for p in features.feature_view_projections}
-    asked: dict[str, list[str]] = {}
-    for reference in features:
-        view, _, name = reference.partition(":")
-        asked.setdefault(view.partition("@")[0], []).append(name)
-    return asked
+def serve(store: FeatureStore, host: str, port: int, workers: int) -> None:
+    """Serve a store until the process is told to end. Callers are checked as the store's configuration says."""
+    auth = store.config.auth_config
+    kind = str_to_auth_manager_type(auth.type)
+    init_security_manager(auth_type=kind, fs=store)
+    init_auth_manager(auth_type=kind, server_type=ServerType.REST, auth_config=auth)
+    FeatureServer(store, host, port, workers).run()
 
 
 def serve_features(settings: Settings, clock: Callable[[], datetime]) -> None:
-    """Serve until the process is told to end."""
-    store = KeepingFeatureStore(settings, clock)
-    host, port, workers = settings.airflow.host, settings.ports.feast, settings.online.workers
-    store.serve(host=host, port=port, workers=workers, no_access_log=True)
+    """Serve what these settings serve until the process is told to end."""
+    store = KeepingFeatureStore(settings, clock) if settings.lookups.log else open_feature_store(settings)
+    serve(store, settings.airflow.host, settings.ports.feast, settings.online.workers)

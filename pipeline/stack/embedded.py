@@ -129,14 +129,13 @@ def _airflow_services() -> list[Service]:
 
 
 def _servers(settings: Settings) -> list[Server]:
-    from pipeline.stores.feature_store import serve_command, ui_command
+    from pipeline.stores.feature_store import ui_command
 
     mlflow = [sys.executable, "-m", "mlflow", "server", "--host", settings.airflow.host]
     mlflow += ["--port", str(settings.ports.mlflow), "--workers", "1"]
     mlflow += ["--backend-store-uri", settings.mlflow_uri, "--default-artifact-root", settings.artifacts_url]
     host, ports = settings.airflow.host, settings.ports
-    keeping = [sys.executable, "-m", "pipeline.cli.feature_server"]
-    feast = keeping if settings.lookups.log else serve_command(settings)
+    feast = [sys.executable, "-m", "pipeline.cli.feature_server"]
     return [
         Server(Service("mlflow", mlflow), host, ports.mlflow, "ports.mlflow"),
         Server(Service("feast", feast), host, ports.feast, "ports.feast"),

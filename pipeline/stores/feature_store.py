@@ -53,26 +53,11 @@ def feature_store_yaml(settings: Settings) -> Path:
     return settings.place("feast/feature_store.yaml")
 
 
-def serve_command(settings: Settings) -> list[str]:
-    """Feast's HTTP server on the embedded port, after `apply_definitions`. Ready when GET /health answers 200.
-
-    curl -s http://127.0.0.1:8976/get-online-features -H 'Content-Type: application/json' \
-         -d '{"feature_service": "support_profile_v1", "entities": {"user_id": ["196"]}}'
-    """
-    host, port = settings.airflow.host, settings.ports.feast
-    workers = str(settings.online.workers)
-    options = ["--host", host, "--port", str(port), "--workers", workers, "--no-access-log"]
-    return [*_feast_command(settings), "serve", *options]
-
-
 def ui_command(settings: Settings) -> list[str]:
     """Feast's web UI over the registry, after `apply_definitions`."""
-    return [*_feast_command(settings), "ui", "--host", settings.airflow.host, "--port", str(settings.ports.feast_ui)]
-
-
-def _feast_command(settings: Settings) -> list[str]:
     feast = [sys.executable, "-m", "pipeline.stores.quick_feast"]
-    return [*feast, "--chdir", str(REPO), "--feature-store-yaml", str(feature_store_yaml(settings))]
+    feast += ["--chdir", str(REPO), "--feature-store-yaml", str(feature_store_yaml(settings))]
+    return [*feast, "ui", "--host", settings.airflow.host, "--port", str(settings.ports.feast_ui)]
 
 
 def apply_definitions(settings: Settings) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pipeline.contracts import LONG_TERM_INTEREST, SEQUENCE_FEATURES, WINDOW_DAYS
 from pipeline.errors import BadSetting
-from pipeline.settings import Access, Airflow, Ports, Settings
+from pipeline.settings import Settings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AUDIENCE = "interest-features"
@@ -72,23 +73,22 @@ def token(issuer: str, *groups: str, key=KEY, **changes) -> str:
 @pytest.fixture(scope="module")
 def server(issuer, tmp_path_factory) -> Iterator[SimpleNamespace]:
     """Feast's feature server over a home that serves one user, with `access.check = "oidc"`."""
-    from pipeline.stores.feature_store import apply_definitions, push_online, serve_command
+    from pipeline.stores.feature_store import apply_definitions, push_online
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = Settings.load(
-        home=tmp_path_factory.mktemp("home"),
-        airflow=Airflow(host="127.0.0.1"),
-        ports=Ports(feast=port),
-        access=Access(
-            check="oidc",
-            discovery_url=f"{issuer}/.well-known/openid-configuration",
-            audience=AUDIENCE,
-            issuer=issuer,
-            read_online=("shop-team",),
-        ),
-    )
+    home = tmp_path_factory.mktemp("home")
+    access = {
+        "check": "oidc",
+        "discovery_url": f"{issuer}/.well-known/openid-configuration",
+        "audience": AUDIENCE,
+        "issuer": issuer,
+        "read_online": ["shop-team"],
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in access.items()]
+    (home / "settings.toml").write_text("\n".join([f"[ports]\nfeast = {port}\n[access]", *lines]))
+    settings = Settings.load(home=home)
     apply_definitions(settings)
     row = {"user_id": "anna", "vector": [0.6, 0.8], "space_id": "s1", "model_version": 3, "model_cutoff": NOON}
     row |= {"event_timestamp": NOON, "created": NOON}
@@ -96,7 +96,8 @@ def server(issuer, tmp_path_factory) -> Iterator[SimpleNamespace]:
     log = settings.home / "server.log"
     environment = os.environ | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "INTEREST_HOME": str(settings.home)}
     with log.open("wb") as output:
-        process = subprocess.Popen(serve_command(settings), stdout=output, stderr=output, env=environment)
+        command = [sys.executable, "-m", "pipeline.cli.feature_server"]
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     # One connection a request: after a refusal Feast's server hangs up.
     alone = httpx.Limits(max_keepalive_connections=0)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30, limits=alone)
