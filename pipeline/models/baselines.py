@@ -17,7 +17,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
-from pipeline.models.recommender import mask_special_items
+from pipeline.models.recommender import USERS_AT_ONCE, mask_special_items
 
 ITEMS_AT_ONCE = 1024
 
@@ -108,8 +108,14 @@ class ItemKNN:
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
+        """A user's row is the sum of the rows of their items: gathered, and added up where they become dense."""
         matrix = interactions(histories, len(self.popularity))
-        found = (matrix @ self.towards).toarray().astype(np.float32, copy=False)
+        found = np.zeros(matrix.shape, dtype=np.float32)
+        for first in range(0, len(found), USERS_AT_ONCE):
+            own = matrix[first : first + USERS_AT_ONCE]
+            near = self.towards[own.indices]
+            rows = sparse.csr_matrix((near.data, near.indices, near.indptr[own.indptr]), shape=own.shape)
+            rows.toarray(out=found[first : first + USERS_AT_ONCE])
         return with_fallback(found, matrix, self.popularity)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -206,14 +206,14 @@ class CollaborativeFilter:
             interest = torch.from_numpy(vectors.astype(np.float32))
             recent = histories.last(self.config.context_length)
             users = self.model.users(self.model.history_factors, recent, interest, None, self.interest_scale)
-            found = torch.addmm(
-                self.model.offsets_of(torch.from_numpy(self.trend)), users, self.model.item_factors.T
-            )
+            items = self.model.item_factors
             if self.interest_items is not None and any(self.interest_strength):
                 strength = torch.from_numpy(strengths(self.interest_strength, recent.lengths))[:, None]
                 given = (interest != 0).any(dim=1, keepdim=True)
                 own = (interest - self.model.interest_mean) * given * strength
-                found.addmm_(own, torch.from_numpy(self.interest_items).T)
+                users = torch.cat([users, own], dim=1)                                 # one product of both together
+                items = torch.cat([items, torch.from_numpy(self.interest_items)], dim=1)
+            found = torch.addmm(self.model.offsets_of(torch.from_numpy(self.trend)), users, items.T)
         return mask_special_items(found.numpy())
 
     def save(self, folder: Path) -> None:

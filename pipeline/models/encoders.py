@@ -3,6 +3,9 @@ Sequence encoders behind one interface: event tokens, their times and items in, 
 
 A state depends on its event and on earlier ones only. Sequences are padded on the right, so that padding is always
 in the future of every real event and needs no mask of its own.
+
+With `newest` [batch] int64 only the states at these positions are wanted, one a sequence: [batch, 1, dim] comes out,
+and the last layer asks for no other.
 """
 
 from __future__ import annotations
@@ -38,6 +41,11 @@ def gaps_before(times: Tensor) -> Tensor:
     return torch.diff(times, dim=1, prepend=times[:, :1]).clamp(min=0)
 
 
+def at_newest(values: Tensor, newest: Tensor | None) -> Tensor:
+    """[batch, length, ...] -> [batch, 1, ...] at the positions `newest` [batch]; all of them where that is None."""
+    return values if newest is None else values[torch.arange(len(values), device=values.device), newest][:, None]
+
+
 class RelativeBias(nn.Module):
     """What attention adds for how long ago, and how many events ago, something happened; causal."""
 
@@ -47,17 +55,16 @@ class RelativeBias(nn.Module):
         self.by_time = nn.Parameter(torch.zeros(num_buckets, heads))
         self.by_distance = nn.Parameter(torch.zeros(history_length, heads))
 
-    def forward(self, times: Tensor) -> Tensor:
-        """[batch, length] int64 -> [batch, heads, length, length]; -inf where the key is later than the query."""
-        length = times.shape[1]
-        spans = times[:, :, None] - times[:, None, :]                       # [batch, query, key]
-        buckets = gap_buckets(spans, self.num_buckets)
-        by_time = functional.embedding(buckets, self.by_time).permute(0, 3, 1, 2)
-        steps = torch.arange(length, device=times.device)
-        distance = (steps[:, None] - steps[None, :]).clamp(0, len(self.by_distance) - 1)
-        by_distance = functional.embedding(distance, self.by_distance).permute(2, 0, 1)
-        future = torch.full((length, length), -torch.inf, device=times.device).triu(1)
-        return by_time + (by_distance + future)                             # [batch, heads, query, key]
+    def forward(self, times: Tensor, newest: Tensor | None = None) -> Tensor:
+        """[batch, length] int64 -> [batch, heads, queries, length]; -inf where the key is later than the query."""
+        steps = torch.arange(times.shape[1], device=times.device)
+        asked = steps[None] if newest is None else newest[:, None]          # [1 or batch, query]
+        spans = at_newest(times, newest)[:, :, None] - times[:, None, :]    # [batch, query, key]
+        by_time = functional.embedding(gap_buckets(spans, self.num_buckets), self.by_time).permute(0, 3, 1, 2)
+        ago = asked[:, :, None] - steps                                     # [1 or batch, query, key]
+        distance = ago.clamp(0, len(self.by_distance) - 1)
+        by_distance = functional.embedding(distance, self.by_distance).permute(0, 3, 1, 2)
+        return by_time + by_distance.masked_fill(ago[:, None] < 0, -torch.inf)
 
 
 class GatedBlock(nn.Module):
@@ -73,13 +80,21 @@ class GatedBlock(nn.Module):
         self.forward_in, self.forward_out = nn.Linear(dim, feed_forward), nn.Linear(feed_forward, dim)
         self.dropout = dropout
 
-    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
-        """states [batch, length, dim], bias [batch, heads, length, length] -> [batch, length, dim]"""
-        batch, length, dim = states.shape
-        joined = self.project_in(self.norm_attention(states))
-        query, key, value = joined.view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+    def forward(self, states: Tensor, bias: Tensor, newest: Tensor | None = None) -> Tensor:
+        """states [batch, length, dim], bias [batch, heads, queries, length] -> [batch, queries, dim]"""
+        normed = self.norm_attention(states)
+        if newest is None:
+            query, key, value = self.project_in(normed).chunk(3, dim=-1)
+        else:
+            (ask, read), (ask_bias, read_bias) = (
+                part.split((len(part) // 3, 2 * len(part) // 3)) for part in self.project_in.parameters()
+            )
+            query = functional.linear(at_newest(normed, newest), ask, ask_bias)
+            key, value = functional.linear(normed, read, read_bias).chunk(2, dim=-1)
+            states = at_newest(states, newest)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        mixed = self.project_out(mixed.transpose(1, 2).reshape(batch, length, dim))
+        mixed = self.project_out(mixed.transpose(1, 2).reshape(states.shape))
         states = states + torch.sigmoid(self.gate_attention(states)) * self._drop(mixed)
         inner = functional.gelu(self.forward_in(self.norm_forward(states)))
         return states + torch.sigmoid(self.gate_forward(states)) * self._drop(self.forward_out(inner))
@@ -98,13 +113,14 @@ class TransformerEncoder(nn.Module):
         self.blocks = nn.ModuleList(GatedBlock(dim, heads, feed_forward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, times: Tensor, items: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, times: Tensor, items: Tensor, newest: Tensor | None = None) -> Tensor:
         """tokens [batch, length, dim], times [batch, length] int64 microseconds -> [batch, length, dim]; `items` is
         part of the interface only"""
-        bias = self.bias(times)
-        for block in self.blocks:
+        *lower, last = self.blocks
+        bias = self.bias(times) if lower or newest is None else None
+        for block in lower:
             tokens = block(tokens, bias)
-        return self.norm(tokens)
+        return self.norm(last(tokens, bias if newest is None else self.bias(times, newest), newest))
 
 
 class RecurrentEncoder(nn.Module):
@@ -115,9 +131,9 @@ class RecurrentEncoder(nn.Module):
         self.cells = kind(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, times: Tensor, items: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, times: Tensor, items: Tensor, newest: Tensor | None = None) -> Tensor:
         """tokens [batch, length, dim] -> [batch, length, dim]; the other two are part of the interface only"""
-        return self.norm(tokens + self.cells(tokens)[0])
+        return self.norm(at_newest(tokens + self.cells(tokens)[0], newest))
 
 
 def build_encoder(config) -> nn.Module:

@@ -24,22 +24,24 @@ class HistoryPool(nn.Module):
         self.vectors = nn.Embedding(num_items, dim)
         self.mix = nn.Parameter(torch.full((len(SCALES), dim), 1.0 / len(SCALES)))
 
-    def forward(self, items: Tensor, trained: Tensor, dropout: float) -> Tensor:
+    def forward(self, items: Tensor, trained: Tensor, dropout: float, newest: Tensor | None = None) -> Tensor:
         """What has been had up to each event.
 
         Args:
             items: [batch, length] int64
             trained: [num_items] bool; the others have no vector yet
             dropout: share of the numbers that are left out while training
+            newest: [batch] int64, the only positions that are wanted; None: all
 
         Returns:
-            [batch, length, dim]
+            [batch, length, dim], or [batch, 1, dim]
         """
         vectors = functional.dropout(self.vectors(items) * trained[items][..., None], dropout, self.training)
         steps = torch.arange(items.shape[1], device=items.device)
-        ago = (steps[:, None] - steps[None, :]).float()                                  # [at, event]
-        total = torch.zeros_like(vectors)
+        at = steps[:, None] if newest is None else newest[:, None, None]
+        ago = (at - steps).float()                                      # [at, event], or [batch, 1, event]
+        total = torch.zeros_like(vectors if newest is None else vectors[:, :1])
         for scale, mix in zip(SCALES, self.mix, strict=True):
             weights = torch.exp(-ago / scale).masked_fill(ago < 0, 0.0)
-            total = total + mix * ((weights / (weights.sum(dim=1, keepdim=True) + 1.0).sqrt()) @ vectors)
+            total = total + mix * ((weights / (weights.sum(dim=-1, keepdim=True) + 1.0).sqrt()) @ vectors)
         return total

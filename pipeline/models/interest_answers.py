@@ -50,9 +50,9 @@ class InterestAnswers:
         output = np.empty((recent.num_users, self.config.dim), dtype=np.float32)
         for positions, rows, length in fixed_batches(recent.lengths, self.config.history_length):
             events, last = _padded(recent.take(positions), rows, length)
-            states = self.states(table, *torch.from_numpy(events).to(self.device))              # [rows, length, dim]
-            newest = states[torch.arange(rows), torch.from_numpy(last)]                         # [rows, dim]
-            output[positions] = newest[: len(positions)].float().cpu().numpy()
+            places = torch.from_numpy(last).to(self.device)
+            newest = self.states(table, *torch.from_numpy(events).to(self.device), newest=places)  # [rows, 1, dim]
+            output[positions] = newest[: len(positions), 0].float().cpu().numpy()
         return output
 
     @torch.no_grad()
@@ -71,9 +71,18 @@ class InterestAnswers:
         return self._read(states, self.config.dim, self.heads.long_term_interest)
 
     @torch.no_grad()
-    def scores_of(self, states: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """`scores`, of states that `newest_states` gave; lengths [users] are numbers of events."""
-        table, share = self.item_table(), self.config.answered_future_share
+    def known_items(self) -> Tensor:
+        """float32 [num_items, dim]: the items' vectors, for those who ask often."""
+        return self.item_table()
+
+    @torch.no_grad()
+    def scores_of(self, states: np.ndarray, lengths: np.ndarray, table: Tensor | None = None) -> np.ndarray:
+        """`scores`, of states that `newest_states` gave; lengths [users] are numbers of events.
+
+        Args:
+            table: what `known_items` gave; it is made anew without.
+        """
+        table, share = self.item_table() if table is None else table, self.config.answered_future_share
         follow = share * self.heads.follows("future") + (1.0 - share) * self.heads.follows("next")   # [windows]
         trend = follow @ self.trend                                                                    # [num_items]
         columns = table.T.contiguous()

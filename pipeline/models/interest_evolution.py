@@ -131,9 +131,16 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
             table = table + part(items)
         return table
 
-    def states(self, table: Tensor, items: Tensor, types: Tensor, times: Tensor, named: Tensor | None = None) -> Tensor:
-        """items, types, times [batch, length] int64 -> [batch, length, dim]; `named` are the items' own numbers, where
-        `items` are rows of a `table` that does not hold all of them"""
+    def states(
+        self, table: Tensor, items: Tensor, types: Tensor, times: Tensor, named: Tensor | None = None,
+        newest: Tensor | None = None,
+    ) -> Tensor:
+        """items, types, times [batch, length] int64 -> [batch, length, dim].
+
+        Args:
+            named: the items' own numbers, where `items` are rows of a `table` that does not hold all of them.
+            newest: [batch] int64, the only positions that are wanted: [batch, 1, dim] comes out.
+        """
         times = times if self.config.reads_time else torch.zeros_like(times)
         gaps = gap_buckets(gaps_before(times), self.config.gap_buckets)
         vectors = nn.functional.embedding(items, table)
@@ -142,9 +149,9 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
             tokens = self.noise_filter(tokens, vectors)
         tokens = nn.functional.dropout(tokens, self.config.dropout, self.training)
         named = items if named is None else named
-        states = self.encoder(tokens, times, named)
+        states = self.encoder(tokens, times, named, newest)
         if self.history_pool is not None:
-            states = states + self.history_pool(named, self.trained_items, self.config.dropout)
+            states = states + self.history_pool(named, self.trained_items, self.config.dropout, newest)
         return states
 
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:

@@ -61,8 +61,9 @@ class LanguageEncoder(nn.Module):
         self.register_buffer("titles", torch.zeros(config.num_items, config.title_tokens, dtype=torch.long))
         self.register_buffer("title_lengths", torch.ones(config.num_items, dtype=torch.long))
 
-    def forward(self, tokens: Tensor, times: Tensor, items: Tensor) -> Tensor:
-        """tokens [batch, length, dim], items [batch, length] int64 -> [batch, length, dim]"""
+    def forward(self, tokens: Tensor, times: Tensor, items: Tensor, newest: Tensor | None = None) -> Tensor:
+        """tokens [batch, length, dim], items [batch, length] int64 -> [batch, length, dim]; at `newest` [batch] alone,
+        [batch, 1, dim], where that is given"""
         batch, length, _ = tokens.shape
         words = self.language.get_input_embeddings()(self.titles[items])                  # [batch, length, T, width]
         read = torch.cat([words, self.event_in(tokens)[:, :, None].to(words.dtype)], dim=2)
@@ -72,8 +73,9 @@ class LanguageEncoder(nn.Module):
         answered = self.language(
             inputs_embeds=read.flatten(1, 2), attention_mask=real, position_ids=real.cumsum(dim=1) - 1,
         ).last_hidden_state
-        newest = answered.view(batch, length, self.tokens_an_event, -1)[:, :, -1]
-        return self.norm(tokens + self.event_out(newest.to(tokens.dtype)))
+        events = answered.view(batch, length, self.tokens_an_event, -1)[:, :, -1]
+        states = self.norm(tokens + self.event_out(events.to(tokens.dtype)))
+        return states if newest is None else states[torch.arange(batch, device=items.device), newest][:, None]
 
     def start_from(self, name: str, catalogue: Catalogue) -> None:
         """Take over the pretrained weights, and the tokens of every title; additions start at nothing."""

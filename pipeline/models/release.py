@@ -27,6 +27,8 @@ from pipeline.models.recommender import Recommender, mask_special_items, top_k
 from pipeline.models.translation import ReadOnce, with_types
 
 STATE = "release.safetensors"
+USERS_AT_ONCE = 256
+"""Whose scores of all items are held together."""
 
 
 class Release:
@@ -114,10 +116,16 @@ class Release:
         Returns:
             items int64 and scores float32, both [users, k]; -1 and -inf where fewer remain.
         """
-        scores = self.scores(histories, as_of)
-        if seen is not None:
-            scores[seen] = -np.inf
-        return diverse_top_k(scores, k, None, self.vectors, diversity)
+        states, lists = self.encode.states(histories), []  # of all at once: the encoder wants many of like length
+        for first in range(0, max(histories.num_users, 1), USERS_AT_ONCE):
+            some = histories.take(np.arange(first, min(first + USERS_AT_ONCE, histories.num_users)))
+            self.encode.remember(some, states[first : first + USERS_AT_ONCE])
+            scores = self.scores(some, as_of)
+            if seen is not None:
+                own = (seen[0] >= first) & (seen[0] < first + some.num_users)
+                scores[seen[0][own] - first, seen[1][own]] = -np.inf
+            lists.append(diverse_top_k(scores, k, None, self.vectors, diversity))
+        return np.concatenate([items for items, _ in lists]), np.concatenate([found for _, found in lists])
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray | None:
         """How probable it is that a user takes an item of that score; None where that was not fitted.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.interest_evolution import InterestEvolutionModel
@@ -71,12 +72,13 @@ class ReadOnce:
     def __init__(self, model: InterestEvolutionModel, catalogue: Catalogue) -> None:
         self.encoder, self.name = EncoderIn(model, catalogue), model.name
         self.last: tuple[Histories, np.ndarray] | None = None
+        self.table: torch.Tensor | None = None
         translated = InCatalogue(self, model.catalogue, catalogue)
         self.back = None if catalogue.item_ids == model.catalogue.item_ids else translated.back
 
     def __call__(self, histories: Histories) -> np.ndarray:
         """As `EncoderIn`."""
-        return self.encoder.of_states(self._states(histories), histories)
+        return self.encoder.of_states(self.states(histories), histories)
 
     def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> ReadOnce:
         """The model was trained before; nothing happens."""
@@ -84,13 +86,20 @@ class ReadOnce:
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
         """As those of `recommender_in`."""
-        found = self.encoder.model.scores_of(self._states(histories), histories.lengths)
+        if self.table is None:
+            self.table = self.encoder.model.known_items()
+        found = self.encoder.model.scores_of(self.states(histories), histories.lengths, self.table)
         return found if self.back is None else self.back(found)
 
-    def _states(self, histories: Histories) -> np.ndarray:
+    def states(self, histories: Histories) -> np.ndarray:
+        """float32 [users, dim]"""
         if self.last is None or self.last[0] is not histories:
-            self.last = histories, self.encoder.states(histories)
+            self.remember(histories, self.encoder.states(histories))
         return self.last[1]
+
+    def remember(self, histories: Histories, states: np.ndarray) -> None:
+        """Take for granted that `histories` have these states, float32 [users, dim]."""
+        self.last = histories, states
 
 
 def recommender_in(model: InterestEvolutionModel, catalogue: Catalogue, name: str) -> InCatalogue:

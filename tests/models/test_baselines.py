@@ -74,6 +74,12 @@ def test_neighbours_are_shrunk_cosines(known, matrix):
     assert np.count_nonzero(only, axis=1)[FIRST_ITEM:].tolist() == [1, 2, 1, 0, 0]
 
 
+def test_a_user_is_near_what_is_near_each_of_their_items(known, matrix):
+    model = ItemKNN(shrinkage=1.0).fit(known, CATALOGUE, START)
+    expected = matrix @ model.towards.toarray()[FIRST_ITEM:, FIRST_ITEM:]
+    np.testing.assert_allclose(model.scores(known, START)[:, FIRST_ITEM:], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("model", [ItemKNN, EASE, lambda: ImplicitALS(factors=2)])
 def test_a_user_without_a_known_item_gets_popularity(model, known):
     nobody = known.take([0]).before(LONG_AGO)

@@ -53,6 +53,15 @@ def test_padding_changes_nothing(model, events):
     assert torch.allclose(model.states(table, **short), model.states(table, **longer)[:, :7], atol=1e-5)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_newest_states_alone_are_those_of_all(interest_world, changes, events, layers):
+    model = interest_world.model(**changes, layers=layers)
+    newest = torch.arange(len(events["items"])) % events["items"].shape[1]
+    every = model.states(model.item_table(), **events)
+    alone = model.states(model.item_table(), **events, newest=newest)
+    assert torch.allclose(alone[:, 0], every[torch.arange(len(newest)), newest], atol=1e-5)
+
+
 def test_a_users_vector_is_the_same_bits_whoever_else_is_asked_for(interest_world, model):
     together = model.encode(interest_world.histories)
     assert np.allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
