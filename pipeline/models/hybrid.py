@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.models.hybrid_fit import choose_shift, draw_candidates, fit_weights
@@ -150,14 +149,15 @@ def add_standardised(
     total: np.ndarray, scores: np.ndarray, weight: float, unseen: np.ndarray, more: float
 ) -> None:
     """Add to `total` a weight times the scores, standardised; for the items `unseen` a weight that is `more` larger."""
-    real, goal = torch.from_numpy(scores)[:, FIRST_ITEM:], torch.from_numpy(total)[:, FIRST_ITEM:]
-    mean = real.mean(dim=1, keepdim=True)                                                    # [users, 1]
+    real, goal = scores[:, FIRST_ITEM:], total[:, FIRST_ITEM:]
+    mean = real.mean(axis=1, keepdims=True)                                                  # [users, 1]
     centred = real - mean
-    deviation = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / max(real.shape[1], 1) ** 0.5
-    scale = 1.0 / deviation.clamp(min=1e-9)
-    scale[deviation <= 1e-6 * mean.abs()] = 0.0  # constant, but for rounding
-    if weight:
-        goal.addcmul_(centred, weight * scale)
+    deviation = np.sqrt(np.einsum("ui,ui->u", centred, centred) / max(real.shape[1], 1))[:, None]
+    scale = 1.0 / np.maximum(deviation, np.float32(1e-9))
+    scale[deviation <= 1e-6 * np.abs(mean)] = 0.0  # constant, but for rounding
     if more and len(unseen):
-        places = torch.from_numpy(unseen) - FIRST_ITEM
-        goal[:, places] += centred[:, places] * (more * scale)
+        places = unseen - FIRST_ITEM
+        goal[:, places] += centred[:, places] * (np.float32(more) * scale)
+    if weight:
+        centred *= np.float32(weight) * scale
+        goal += centred
