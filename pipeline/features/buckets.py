@@ -16,7 +16,7 @@ BYTES_AN_EVENT = 700
 """What a bucket takes at its peak for each of its events, measured: as read, in order, and cut into parts."""
 BYTES_AN_ENTRY = 200
 """The same for each entry of the lists that it is made into: three arrays of a sequence, and the windows beside it."""
-ENGINES_MB = 80.0
+ENGINES_MB = 110.0
 """What reading, cutting and writing take whatever the size: kept back from the budget."""
 SAMPLED = 64
 """One of so many users is looked at to tell how large the lists become."""

@@ -146,9 +146,8 @@ def _fold(
         rows = days.first_row[by_days[:users]] + step
         now = slice(0, ends[users - 1])
         parts = by_step[step_ends[step - 1] if step else 0 : step_ends[step]]
-        gaps = np.repeat(since[rows], lengths[:users])
         for window, half_life in enumerate(WINDOW_DAYS):
-            counts[window, now] *= _halved(gaps, half_life)
+            counts[window, now] *= np.repeat(_halved(since[rows], half_life), lengths[:users])
             np.add.at(counts[window], pair[parts], amounts[window, parts])
         has[pair[parts]] = True
         if not newest_only:

@@ -28,15 +28,14 @@ class Categories:
 
 def categories_of(events: pl.DataFrame, items: pl.DataFrame, also: pl.Series) -> Categories:
     """The categories of `events` by the catalogue `items`; those in `also` get a code too."""
-    described = (
-        items.join(events.select("item_id"), on="item_id", how="semi")
-        .select("item_id", "valid_from", pl.col("categories").list.drop_nulls().list.unique().list.sort())
-        .sort("item_id", "valid_from")
-    )
-    parts = described["categories"].explode().drop_nulls()
+    described = items.join(events.select("item_id"), on="item_id", how="semi").sort("item_id", "valid_from")
+    described = described.select("item_id", "valid_from", "categories").with_row_index("row")
+    # Sorted as one column: many short lists take six times as long.
+    own = described.select("row", "categories").explode("categories").drop_nulls().unique().sort("row", "categories")
+    parts = own["categories"]
     names = pl.concat([parts, also.cast(pl.String), pl.Series([UNCATEGORISED])]).unique().sort().alias("categories")
     # The last description is for items that have none: uncategorised.
-    num = np.append(described["categories"].list.len().to_numpy(), 0).astype(np.int64)
+    num = np.bincount(own["row"].to_numpy(), minlength=described.height + 1)
     nameless = num == 0
     num[nameless] = 1
     starts = np.cumsum(num) - num
