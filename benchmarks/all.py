@@ -51,7 +51,7 @@ def main() -> None:
     for name in given.names or SMALL:
         arguments = (FULL if given.full else SMALL)[name]
         command = [sys.executable, str(HERE / arguments[0]), *arguments[1:]]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), name, arguments, done.stdout), encoding="utf-8")
         print(done.stdout)
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,7 @@ CONTENDERS = {
     "redis": ("fenced store", "Feast's stock store", "raw HMGET"),
 }
 ROUNDS = 3
+SIZES = ("1", "100", "100 as Arrow")
 FEATURES = ["profiles:vector", "profiles:items"]
 
 
@@ -50,7 +52,7 @@ def main() -> None:
             {name: in_fresh_process(store, name, given.users, given.requests) for name in contenders}
             for _ in range(ROUNDS)
         ]
-        for asked in ("1", "100"):
+        for asked in SIZES:
             best = {name: min(facts[name][asked] for facts in rounds) for name in contenders}
             feasts = best["Feast's stock store"][0]
             for name, (p50, p99) in best.items():
@@ -69,25 +71,28 @@ def in_fresh_process(store: str, contender: str, users: int, requests: int) -> d
 def measure(kind: str, contender: str, address: str, users: int, requests: int) -> dict[str, tuple[float, float]]:
     """Median and 99th percentile in milliseconds, by how many users a request asks for."""
     frame = profiles(users)
-    ask = raw_reader(address, frame) if contender == "raw HMGET" else feast_reader(kind, address, frame, contender)
+    raw = contender == "raw HMGET"
+    ask = raw_reader(address, frame) if raw else feast_reader(kind, address, frame, contender)
     drawn = np.random.default_rng(1)
     found = {}
-    for asked in (1, 100):
+    for size in SIZES:
+        asked, _, in_arrow = size.partition(" as ")
         seconds = []
         for _ in range(requests):
-            rows = drawn.integers(0, users, size=asked).tolist()
+            rows = drawn.integers(0, users, size=int(asked)).tolist()
             ids = [f"user-{row:08d}" for row in rows]
             began = time.perf_counter()
-            answer = ask(ids)
+            answer = ask(ids, bool(in_arrow))
             seconds.append(time.perf_counter() - began)
-        if contender != "raw HMGET":
-            assert answer["items"] == frame["items"].gather(rows).to_list(), "what was pushed is not what is read"
-        found[str(asked)] = tuple(1000 * np.percentile(seconds[requests // 10 :], [50, 99]))
+        if not raw:
+            items = answer["items"].to_pylist() if in_arrow else answer["items"]
+            assert items == frame["items"].gather(rows).to_list(), "what was pushed is not what is read"
+        found[size] = tuple(1000 * np.percentile(seconds[requests // 10 :], [50, 99]))
     return found
 
 
-def feast_reader(kind: str, address: str, frame: pl.DataFrame, contender: str) -> Callable[[list[str]], dict]:
-    """`get_online_features` as everybody calls it, over the fenced store or the stock one."""
+def feast_reader(kind: str, address: str, frame: pl.DataFrame, contender: str) -> Callable[[list[str], bool], Any]:
+    """`get_online_features` as everybody calls it, over the fenced store or the stock one; a dictionary or a table."""
     fenced = contender == "fenced store"
     store = store_of(kind, address, fenced)
     if fenced:
@@ -96,10 +101,15 @@ def feast_reader(kind: str, address: str, frame: pl.DataFrame, contender: str) -
         write_newest(store, store.get_feature_view("profiles"), frame)
     else:
         store.write_to_online_store("profiles", frame.to_pandas())
-    return lambda ids: store.get_online_features(FEATURES, entity_rows=[{"user_id": user} for user in ids]).to_dict()
+
+    def ask(ids: list[str], in_arrow: bool) -> Any:
+        answer = store.get_online_features(FEATURES, entity_rows=[{"user_id": user} for user in ids])
+        return answer.to_arrow() if in_arrow else answer.to_dict()
+
+    return ask
 
 
-def raw_reader(address: str, frame: pl.DataFrame) -> Callable[[list[str]], list]:
+def raw_reader(address: str, frame: pl.DataFrame) -> Callable[[list[str], bool], list]:
     """The same bytes, asked for by key in one pipeline, undecoded."""
     import redis
 
@@ -116,7 +126,7 @@ def raw_reader(address: str, frame: pl.DataFrame) -> Callable[[list[str]], list]
         pipe.execute()
     by_user = dict(zip(frame["user_id"], keys, strict=True))
 
-    def ask(ids: list[str]) -> list:
+    def ask(ids: list[str], in_arrow: bool) -> list:
         pipe = client.pipeline(transaction=False)
         for user in ids:
             pipe.hmget(by_user[user], b"v", b"i")

@@ -81,24 +81,31 @@ def encode_values(values: pl.Series) -> list[bytes]:
 
 
 def decode_numbers(messages: Sequence[bytes | None], inner: type[pl.DataType]) -> list[list | None]:
-    """Lists of numbers back from their messages; None for a missing one.
+    """Lists of numbers back from their messages; None for a missing one. `inner` is as in `joined_numbers`."""
+    numbers, places = joined_numbers(messages, inner)
+    flat = numbers.tolist()
+    return [
+        flat[start:end] if message else None
+        for message, (start, end) in zip(messages, itertools.pairwise(places.tolist()), strict=True)
+    ]
+
+
+def joined_numbers(messages: Sequence[bytes | None], inner: type[pl.DataType]) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of all lists, one after the other, back from the lists' messages. A missing list has none.
 
     Args:
         inner: type of the elements: Int32, Int64, Float32 or Float64.
+
+    Returns:
+        numbers [n], and int64 [rows + 1]: where each list begins among them, and the last one ends.
     """
     tag = len(_varint(LIST_FIELDS[inner] << 3 | BYTES))
     bodies = [message[_head_size(len(message), tag) :] if message else b"" for message in messages]
     joined, places = b"".join(bodies), np.cumsum([0, *map(len, bodies)])         # [rows + 1] where each body ends
     if inner in (pl.Float32, pl.Float64):
         kind = np.dtype("<f4" if inner == pl.Float32 else "<f8")
-        numbers, counts = np.frombuffer(joined, dtype=kind), places // kind.itemsize
-    else:
-        numbers, counts = _numbers_of(joined, places)
-    flat = numbers.tolist()
-    return [
-        flat[start:end] if message else None
-        for message, (start, end) in zip(messages, itertools.pairwise(counts.tolist()), strict=True)
-    ]
+        return np.frombuffer(joined, dtype=kind), places // kind.itemsize
+    return _numbers_of(joined, places)
 
 
 @lru_cache(maxsize=4096)
