@@ -110,11 +110,16 @@ class Catalogue:
 
         The rows of padding and of the unknown item are 0.
         """
+        return self._category_matrix
+
+    @cached_property
+    def _category_matrix(self) -> np.ndarray:
         columns = {name: column for column, name in enumerate(self.category_names)}
         matrix = np.zeros((self.num_items, len(columns)), dtype=np.float32)
         for row, names in enumerate(self.categories):
             for name in names:
                 matrix[row, columns[name]] += 1.0 / len(names)
+        matrix.flags.writeable = False                                      # everybody gets the same one
         return matrix
 
 

@@ -26,7 +26,7 @@ MAX_TREND_CELLS = 20_000_000
 class PopularityTrend:
     """Log counts of every item over the last 7 and 30 days, as known at the start of each day.
 
-    A catalogue too large for daily steps gets longer ones, never ones that look ahead.
+    A catalogue too large for daily steps gets longer ones, never ones that look ahead; windows are as long as ever.
     """
 
     first: int
@@ -46,15 +46,15 @@ class PopularityTrend:
         days_a_step = max(1, -(-days * num_items * len(TREND_DAYS) // MAX_TREND_CELLS))
         step = days_a_step * DAY
         steps = -(-days // days_a_step) + 1
-        counts = np.zeros((steps + 1, num_items), dtype=np.int32)          # [0] stays empty, so a cumulative sum
-        np.add.at(counts, ((histories.times - first) // step + 1, histories.items), 1)
-        before = counts.cumsum(axis=0)                                      # [s] counts events before step s
-        windows = []
-        for window in TREND_DAYS:
-            reach = max(1, round(window / days_a_step))
-            earlier = before[np.maximum(np.arange(steps) - reach, 0)]
-            windows.append(np.log1p((before[:steps] - earlier).astype(np.float32)))
-        return cls(first, step, np.stack(windows, axis=1))
+        order = np.argsort(histories.times, kind="stable")
+        times, items = histories.times[order], histories.items[order]
+        begins = first + step * np.arange(steps)
+        log_counts = np.zeros((steps, len(TREND_DAYS), num_items), dtype=np.float32)
+        for row, days in enumerate(TREND_DAYS):
+            edges = np.searchsorted(times, np.stack([begins - days * DAY, begins], axis=1))    # [steps, 2]
+            for at, (since, until) in enumerate(edges):
+                log_counts[at, row] = np.log1p(np.bincount(items[since:until], minlength=num_items))
+        return cls(first, step, log_counts)
 
     def rows_of(self, times: np.ndarray) -> np.ndarray:
         """int64: for each time the step that had begun by then, 0 (nothing known) for times before the first."""

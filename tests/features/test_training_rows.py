@@ -79,6 +79,8 @@ def test_long_steps_of_a_large_catalogue_never_look_ahead(monkeypatch):
     assert at_step_1[1].tolist() == [0, 0, 1, 2, 1, 0]
     began = trend.first + trend.rows_of(TWO.times) * trend.step
     assert (began <= TWO.times).all()
+    for step, counts in enumerate(trend.log_counts):                # the windows are not stretched to whole steps
+        assert np.array_equal(popularity_at(TWO, 6, MIDNIGHT + timedelta(days=5 * step)), counts)
 
 
 def test_validation_rows_have_labels_of_their_period_only():
