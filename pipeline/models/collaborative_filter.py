@@ -114,7 +114,8 @@ class CollaborativeFilter:
             item_vectors: [num_items, text dim], text that lets an item without events have factors.
             previous: the last version, whose factors are the start for the items that it knew.
             parts: what to learn from and what to choose on, of the same users, where they are not the events before
-                and after `validation_start` (leave one out).
+                and after `validation_start`. Without a `validation_start` each user is then asked at the newest event
+                of the first part (leave one out).
         """
         start = validation_start or as_of - timedelta(days=self.config.validation_days)
         past, current = parts or (histories.before(start), histories.between(start, as_of))
@@ -138,7 +139,7 @@ class CollaborativeFilter:
 
         with torch.random.fork_rng(devices=[]):
             model = started(past, start)
-            training = FactorTraining(self.config, model, text, past, current, start)
+            training = FactorTraining(self.config, model, text, past, current, validation_start if parts else start)
             self.curves = {"history": training.learn_history()}
             self.interest_scale, self.interest_strength, self.interest_items = 0.0, (0.0, 0.0), None
             if in_space:
@@ -151,7 +152,7 @@ class CollaborativeFilter:
             self._take(model, text)
             self.observe(histories, as_of)
             self.earlier = None
-            if self.config.learn_the_window and current.num_events and best and (in_space or early is None):
+            if self.config.learn_the_window and current.num_events and (in_space or early is None):
                 self.earlier = copy.copy(self)
                 again = started(histories, as_of)
                 with torch.no_grad():

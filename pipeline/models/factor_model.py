@@ -50,11 +50,15 @@ class FactorModel(nn.Module):
             if projection is not None:
                 nn.init.zeros_(projection.weight)
 
-    def tables(self, text: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Item and history factors [num_items, factors] with the text part added."""
+    def tables(self, text: Tensor | None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Item and history factors [num_items, factors] with the text part added; or those of some `items`."""
+        own, history = self.item_factors, self.history_factors
+        if items is not None:
+            own, history = functional.embedding(items, own), functional.embedding(items, history)
+            text = text if text is None else text[items]
         if text is None or self.text_to_item is None or self.text_to_history is None:
-            return self.item_factors, self.history_factors
-        return self.item_factors + self.text_to_item(text), self.history_factors + self.text_to_history(text)
+            return own, history
+        return own + self.text_to_item(text), history + self.text_to_history(text)
 
     def users(
         self,
@@ -95,10 +99,11 @@ class FactorModel(nn.Module):
         given = (lti != 0).any(dim=1, keepdim=True)
         return users + interest_scale * gate * self.interest((lti - self.interest_mean) * given)
 
-    def offsets_of(self, trend: Tensor) -> Tensor:
-        """What an item scores for everybody: [..., num_items] from trend [..., 3, num_items]."""
+    def offsets_of(self, trend: Tensor, items: Tensor | None = None) -> Tensor:
+        """What an item scores for everybody: [..., num_items] from trend [..., 3, num_items]; or so of some `items`."""
         assert trend.shape[-2] == len(TREND_DAYS)
-        return self.item_bias + (self.trend_weights[:, None] * trend).sum(dim=-2)
+        bias = self.item_bias if items is None else functional.embedding(items, self.item_bias[:, None])[:, 0]
+        return bias + (self.trend_weights[:, None] * trend).sum(dim=-2)
 
 
 def softmax_loss(

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pipeline.features.histories import FIRST_ITEM, Histories
-from pipeline.models.factor_model import FactorModel, softmax_loss
+from pipeline.models.factor_losses import Batch, full_loss, sampled_loss
+from pipeline.models.factor_model import FactorModel
 from pipeline.models.interest_strength import Asked
 from pipeline.models.interest_vectors import Encode
 from pipeline.models.user_examples import Examples, Trend, examples_at_random, examples_between, trend_at
@@ -24,10 +25,13 @@ INTEREST_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 MIN_VALIDATION = 10
 """With fewer validation users nothing is chosen on them: a fixed, small number of epochs is trained."""
 BLIND_EPOCHS = 8
-SHARED_SPEED = 10.0
+GATE_SPEED = 10.0
+"""How much faster the gate learns than the rest did, once the rest is learned."""
 ASKED_CELLS = 6_000_000
 """Bounds the memory of fitting how strongly the interest speaks: users x items."""
 MOST_FOR_THE_MEAN = 4_000
+VALIDATED_CELLS = 100_000_000
+"""Bounds what the loss of an epoch costs: users x items."""
 
 
 class FactorTraining:
@@ -40,25 +44,35 @@ class FactorTraining:
         text: Tensor | None,
         past: Histories,
         current: Histories,
-        validation_start: datetime,
+        validation_start: datetime | None,
     ) -> None:
+        """
+        Args:
+            validation_start: when the users of `current` are asked; None: each at the newest event in `past`.
+        """
         self.config, self.model, self.text, self.past = config, model, text, past
         self.rng = np.random.default_rng(config.seed)
-        num_items = model.item_bias.shape[0]
+        num_items = self.num_items = model.item_bias.shape[0]
         self.trend = Trend(past, num_items)
-        self.validation = examples_between(
-            past.last(config.context_length), current, validation_start, config.include_seen
+        self.validation = _some_of(
+            examples_between(past.last(config.context_length), current, validation_start, config.include_seen),
+            max(MIN_VALIDATION, VALIDATED_CELLS // num_items),
         )
-        self.validation_trend = torch.from_numpy(trend_at(past, num_items, validation_start))
-        popular = np.bincount(past.items, minlength=num_items)[FIRST_ITEM:].astype(np.float64) + 1.0
-        self.negative_share = np.sqrt(popular) / np.sqrt(popular).sum()  # [num_items - 2]
+        # [moments, 3, num_items] and [examples] into it
+        trend = self.trend.values if validation_start is None else trend_at(past, num_items, validation_start)[None]
+        rows = self.trend.rows(self.validation.moments) if validation_start is None else self.validation.moments * 0
+        self.validation_trend, self.validation_rows = torch.from_numpy(trend), torch.from_numpy(rows)
+        popular = np.sqrt(np.bincount(past.items, minlength=num_items).astype(np.float64))
+        popular[:FIRST_ITEM] = 0.0
+        self.negative_share = popular / max(popular.sum(), 1e-9)  # [num_items]
 
     def learn_history(self, epochs: int | None = None) -> list[float]:
         """Phase one: factors from histories alone, on cuts that are drawn anew for each epoch.
 
         With `epochs` exactly so many are trained and nothing is chosen.
         """
-        return self._learn(self.config.learning_rate, lambda: (self._cuts(self.config.cuts_per_user), None), epochs)
+        rate = self.config.learning_rate
+        return self._learn(rate, rate, lambda: (self._cuts(self.config.cuts_per_user), None), epochs)
 
     def ask_with_interest(self, encode: Encode, item_vectors: np.ndarray) -> Asked:
         """The validation window's users, scored without the interest and by the interest alone; sets the mean."""
@@ -66,14 +80,13 @@ class FactorTraining:
             sample = self.past.take(np.flatnonzero(self.past.lengths > 0)[:MOST_FOR_THE_MEAN])
             self.model.interest_mean.copy_(torch.from_numpy(encode(sample)).mean(dim=0))
             limit = max(MIN_VALIDATION, ASKED_CELLS // len(item_vectors))
-            chosen = self.validation
-            if chosen.num_examples > limit:
-                chosen = chosen.take(np.linspace(0, chosen.num_examples - 1, limit).astype(np.int64))
+            some = _evenly(self.validation.num_examples, limit)
+            chosen, rows = self.validation.take(some), self.validation_rows[torch.from_numpy(some)]
             vectors = torch.from_numpy(encode(chosen.context)) - self.model.interest_mean
             item_table, history_table = self.model.tables(self.text)
             silent = torch.zeros(chosen.num_examples, self.model.interest.in_features)
             users = self.model.users(history_table, chosen.context, silent)
-            known = users @ item_table.T + self.model.offsets_of(self.validation_trend)
+            known = users @ item_table.T + self.model.offsets_of(self.validation_trend)[rows]
             known[:, :FIRST_ITEM] = -torch.inf
             if not self.config.include_seen:
                 had = torch.from_numpy(chosen.context.items.astype(np.int64))
@@ -97,7 +110,8 @@ class FactorTraining:
         self.validation_interest = torch.from_numpy(np.asarray(encode(self.validation.context), dtype=np.float32))
         with torch.no_grad():
             self.model.interest_mean.copy_(vectors.mean(dim=0))
-        return self._learn(self.config.learning_rate / 3, lambda: (examples, vectors))
+        rate = self.config.learning_rate
+        return self._learn(rate / 3, rate * GATE_SPEED, lambda: (examples, vectors))
 
     def choose_interest_scale(self) -> float:
         """The scale with the least validation loss; 1 when there are too few users to choose on."""
@@ -119,25 +133,31 @@ class FactorTraining:
         )
 
     def _learn(
-        self, learning_rate: float, draw: Callable[[], tuple[Examples, Tensor | None]], epochs: int | None = None
+        self, learning_rate: float, shared_rate: float, draw: Callable[[], tuple[Examples, Tensor | None]],
+        epochs: int | None = None,
     ) -> list[float]:
-        """Train until the validation loss stops falling, and leave the best weights in the model."""
+        """Train until the validation loss stops falling, and leave the best weights in the model.
+
+        Args:
+            learning_rate: of the tables of items; `shared_rate`: of what all examples share.
+        """
         config, began = self.config, monotonic()
-        tables = [self.model.item_factors, self.model.history_factors]
+        tables = [self.model.item_factors, self.model.history_factors, self.model.item_bias]
         for projection in (self.model.text_to_item, self.model.text_to_history):  # as many numbers as a table
             tables += [] if projection is None else list(projection.parameters())
         named = {id(table) for table in tables}
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in named]
-        optimizer = torch.optim.AdamW(  # the few shared weights see every example, so they may move faster
+        optimizer = torch.optim.AdamW(
             [
                 {"params": tables, "lr": learning_rate, "weight_decay": config.weight_decay},
-                {"params": others, "lr": config.learning_rate * SHARED_SPEED, "weight_decay": 0.0},
+                {"params": others, "lr": shared_rate, "weight_decay": 0.0},
             ]
         )
         blind = epochs is not None or self.validation.num_examples < MIN_VALIDATION
         curve = [self._validation_loss(getattr(self, "validation_interest", None))]
         best, best_epoch, best_weights = curve[0], 0, _copy(self.model)
-        for epoch in range(1, (epochs or BLIND_EPOCHS if blind else config.max_epochs) + 1):
+        most = epochs if epochs is not None else BLIND_EPOCHS if blind else config.max_epochs
+        for epoch in range(1, most + 1):
             if monotonic() - began > config.max_seconds:
                 break
             examples, vectors = draw()
@@ -145,15 +165,15 @@ class FactorTraining:
             for first in range(0, len(order), config.batch_size):
                 positions = order[first : first + config.batch_size]
                 batch = examples.take(positions)
-                interest = None
+                interest = self._silence(len(positions))
                 if vectors is not None:
                     heard = torch.from_numpy(self.rng.random(len(positions)) >= config.interest_dropout)
                     interest = vectors[torch.from_numpy(positions)] * heard[:, None]
                 kept = torch.from_numpy(
                     (self.rng.random(batch.context.num_events) >= config.history_dropout).astype(np.float32)
                 )
-                trend = torch.from_numpy(self.trend.values)
-                loss = self._loss(batch, interest, trend, torch.from_numpy(self.trend.rows(batch.moments)), kept)
+                rows = torch.from_numpy(self.trend.rows(batch.moments))
+                loss = self._loss(Batch(batch, interest, torch.from_numpy(self.trend.values), rows, kept))
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"Loss is {loss.item()} at epoch {epoch}: lower the learning rate ({learning_rate}) or look "
@@ -174,70 +194,39 @@ class FactorTraining:
     def _validation_loss(self, interest: Tensor | None, interest_scale: float = 1.0) -> float:
         if not self.validation.num_examples:
             return float("inf")
-        total = 0.0
+        total, special = 0.0, torch.arange(self.num_items) < FIRST_ITEM
         with torch.no_grad():
             for first in range(0, self.validation.num_examples, 1024):
-                positions = np.arange(first, min(first + 1024, self.validation.num_examples))
-                batch = self.validation.take(positions)
-                rows = torch.zeros(len(positions), dtype=torch.int64)
-                part = None if interest is None else interest[torch.from_numpy(positions)]
-                loss = self._loss(batch, part, self.validation_trend[None], rows, None, False, interest_scale)
+                positions = torch.arange(first, min(first + 1024, self.validation.num_examples))
+                batch = Batch(
+                    self.validation.take(positions.numpy()),
+                    self._silence(len(positions)) if interest is None else interest[positions],
+                    self.validation_trend, self.validation_rows[positions], None, interest_scale,
+                )
+                loss = full_loss(self.model, self.text, batch, special, self.config.include_seen)
                 total += float(loss) * len(positions)
         return total / self.validation.num_examples
 
-    def _loss(
-        self,
-        batch: Examples,
-        interest: Tensor | None,
-        trend: Tensor,
-        trend_rows: Tensor,
-        kept: Tensor | None,
-        sampled: bool | None = None,
-        interest_scale: float = 1.0,
-    ) -> Tensor:
-        """Softmax loss of a batch over the catalogue, or over sampled negatives with logQ when that is large.
-
-        Args:
-            interest: [examples, interest_dim] or None.
-            trend: [grid, 3, num_items], and `trend_rows` [examples] into it.
-            kept: [events] 0/1 input dropout, None reads all.
-        """
-        item_table, history_table = self.model.tables(self.text)
-        num_items = item_table.shape[0]
-        if interest is None:
-            interest = torch.zeros(batch.num_examples, self.model.interest.in_features)
-        users = self.model.users(history_table, batch.context, interest, kept, interest_scale)  # [examples, factors]
-        everybody = self.model.offsets_of(trend)  # [grid, num_items]
-        targets = torch.from_numpy(batch.targets)
-        owners = torch.from_numpy(np.repeat(np.arange(batch.num_examples), np.diff(batch.target_offsets)))
-        seen_owners = torch.from_numpy(batch.context.owners)
-        seen_items = torch.from_numpy(batch.context.items.astype(np.int64))
-        if sampled is None:
-            sampled = num_items > self.config.full_softmax_items
-        positive = (users[owners] * item_table[targets]).sum(dim=1) + everybody[trend_rows[owners], targets]
-        if not sampled:
-            scores = users @ item_table.T + everybody[trend_rows]  # [examples, num_items]
-            hidden = torch.zeros_like(scores, dtype=torch.bool)
-            hidden[:, :FIRST_ITEM] = True
-            if not self.config.include_seen:
-                hidden[seen_owners, seen_items] = True
-            normaliser = scores.masked_fill(hidden, -torch.inf).logsumexp(dim=1)
-            return softmax_loss(positive, torch.from_numpy(batch.shares), owners, normaliser, batch.num_examples)
-        drawn = self.rng.choice(num_items - FIRST_ITEM, self.config.negatives, p=self.negative_share)
-        negatives = torch.from_numpy(drawn + FIRST_ITEM)
+    def _loss(self, batch: Batch) -> Tensor:
+        """What is minimised. An item that nobody has had yet was no choice that anybody turned down."""
+        if self.num_items <= self.config.full_softmax_items:
+            closed = torch.from_numpy(self.negative_share == 0.0)
+            return full_loss(self.model, self.text, batch, closed, self.config.include_seen)
+        drawn = self.rng.choice(self.num_items, self.config.negatives, p=self.negative_share)
         log_q = torch.from_numpy(np.log(self.negative_share[drawn] * self.config.negatives).astype(np.float32))
-        scores = users @ item_table[negatives].T + everybody[trend_rows][:, negatives] - log_q  # [examples, negatives]
-        # A negative that is one of the example's targets, or was seen, is not one.
-        hidden = torch.zeros(batch.num_examples, num_items, dtype=torch.bool)
-        hidden[owners, targets] = True
-        if not self.config.include_seen:
-            hidden[seen_owners, seen_items] = True
-        among = scores.masked_fill(hidden[:, negatives], -torch.inf).logsumexp(dim=1)  # [examples]
-        # The targets' own mass is known exactly and joins the estimate of the others'.
-        peak = torch.full_like(among, -torch.inf).scatter_reduce(0, owners, positive.detach(), "amax")
-        own = torch.zeros_like(among).index_add(0, owners, torch.exp(positive - peak[owners])).log() + peak
-        normaliser = torch.logaddexp(among, own)
-        return softmax_loss(positive, torch.from_numpy(batch.shares), owners, normaliser, batch.num_examples)
+        return sampled_loss(self.model, self.text, batch, drawn, log_q, self.config.include_seen)
+
+    def _silence(self, examples: int) -> Tensor:
+        return torch.zeros(examples, self.model.interest.in_features)
+
+
+def _some_of(examples: Examples, most: int) -> Examples:
+    return examples.take(_evenly(examples.num_examples, most))
+
+
+def _evenly(num: int, most: int) -> np.ndarray:
+    """At most so many of the positions 0 to `num` - 1, evenly apart."""
+    return np.arange(num) if num <= most else np.linspace(0, num - 1, most).astype(np.int64)
 
 
 def _copy(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -48,9 +48,16 @@ class Examples:
         )
 
 
-def examples_between(context: Histories, future: Histories, moment: datetime, include_seen: bool) -> Examples:
-    """One example for each user with a context and a target: the evaluation's question, asked at `moment`."""
-    moments = np.full(context.num_users, microseconds_of(moment), dtype=np.int64)
+def examples_between(context: Histories, future: Histories, moment: datetime | None, include_seen: bool) -> Examples:
+    """One example for each user with a context and a target: the evaluation's question.
+
+    Args:
+        moment: when everybody is asked; None: each user at the newest event of the context, as under leave-one-out.
+    """
+    if moment is None:
+        moments = np.append(context.times, 0)[context.offsets[1:] - 1]      # of an empty context no example is made
+    else:
+        moments = np.full(context.num_users, microseconds_of(moment), dtype=np.int64)
     return _with_targets(context, future, moments, include_seen)
 
 
