@@ -116,8 +116,9 @@ class Contenders:
         )
         encode = encoder_in(interest, split.catalogue)
         tuned.fit(
-            split.known, split.catalogue, split.test_start, validation_start=split.validation_start, encode=encode,
-            item_vectors=self.text, parts=(split.train, split.validation),
+            split.known, split.catalogue, split.test_start, encode=encode, item_vectors=self.text,
+            validation_start=split.validation_start if split.kind == TIME else None,
+            parts=(split.train, split.validation),
         )
         self.facts["collaborative_filter"] = {"interest_strength": tuned.interest_strength, "curves": tuned.curves}
         self.filter = tuned
@@ -137,8 +138,11 @@ class Contenders:
         self.get("collaborative_filter")
         vectors = split.catalogue.category_matrix() if self.text is None else self.text
         release = Release(self.filter, interest, vectors)
-        release.fit_weights(split.train, split.validation, split.validation_start, self.include_seen)
+        release.fit_weights(
+            split.train, split.validation, split.validation_start, self.include_seen, own_moments=split.kind != TIME
+        )
         release.observe(split.known, split.test_start)
+        release.neighbours.fit(split.fitted, split.catalogue, split.test_start)
         self.facts["hybrid"] = {"weights": release.hybrid.weights, "fresh": release.hybrid.fresh}
         return release
 

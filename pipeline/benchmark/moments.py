@@ -13,7 +13,7 @@ from datetime import datetime
 from pipeline.benchmark.contenders import Contenders
 from pipeline.benchmark.questions import LEAVE_ONE_OUT, BenchmarkSplit
 
-BY_POPULARITY = ("popularity", "popularity_30d")
+BY_POPULARITY = ("popularity", "popularity_30d", "content")
 
 
 def teller(contenders: Contenders, split: BenchmarkSplit) -> Callable[[str, datetime], None] | None:
@@ -29,14 +29,8 @@ def teller(contenders: Contenders, split: BenchmarkSplit) -> Callable[[str, date
         elif name.startswith("collaborative_filter"):
             contenders.filter.observe(before, moment)
         elif name == "hybrid":
-            contenders.interest.observe(before, moment)
-            contenders.filter.observe(before, moment)
-            parts = getattr(model, "hybrid", model).parts
-            for part in ("content", "popularity_30d"):
-                parts[part].fit(before, split.catalogue, moment)
-        elif name == "content":
-            model.fit(before, split.catalogue, moment)
+            model.observe_popularity(before, moment)
         elif name in BY_POPULARITY:
-            model.fit(split.fitted.before(moment), split.catalogue, moment)
+            model.fit(before, split.catalogue, moment)
 
     return tell

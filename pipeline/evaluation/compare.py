@@ -21,7 +21,7 @@ from pipeline.models.diversity import diverse_top_k
 from pipeline.models.recommender import Recommender, mask_special_items
 
 USERS_AT_ONCE = 1024
-OWN_MOMENTS = 24
+OWN_MOMENTS = 128
 """So often is counted what is popular, where every user is asked at a moment of their own."""
 
 

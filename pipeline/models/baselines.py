@@ -8,6 +8,7 @@ stronger one where the method knows strength (ALS), else once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -93,27 +94,35 @@ class ItemKNN:
         users = np.asarray(matrix.sum(axis=0)).ravel()  # [num_items]
         columns = matrix.tocsc()
         parts = []
-        for first in range(0, catalogue.num_items, ITEMS_AT_ONCE):  # dense in slices: memory is bounded
+        for first in range(0, catalogue.num_items, ITEMS_AT_ONCE):  # in slices: memory is bounded
             rows = np.arange(first, min(first + ITEMS_AT_ONCE, catalogue.num_items))
-            both = np.asarray((columns[:, rows].T @ matrix).todense(), dtype=np.float32)
-            both[np.arange(len(rows)), rows] = 0.0
-            together = np.sqrt(users[rows])[:, None] * np.sqrt(users)[None, :] + self.shrinkage
-            both /= np.maximum(together, 1e-9)  # an item that nobody had is like none
-            if self.neighbours < catalogue.num_items:
-                border = np.partition(both, -self.neighbours, axis=1)[:, -self.neighbours]
-                both[both < border[:, None]] = 0.0  # equals at the border all stay, so no order decides
-            parts.append(sparse.csr_matrix(both))
+            both = (columns[:, rows].T @ matrix).tocsr()
+            own = np.repeat(rows, np.diff(both.indptr))
+            both.data /= np.sqrt(users[own]) * np.sqrt(users[both.indices]) + self.shrinkage
+            both.data[both.indices == own] = 0.0
+            for start, end in itertools.pairwise(both.indptr):
+                if end - start > self.neighbours:
+                    near = both.data[start:end]
+                    near[near < np.partition(near, -self.neighbours)[-self.neighbours]] = 0.0  # equals all stay
+            both.eliminate_zeros()
+            parts.append(both)
         self.towards = sparse.vstack(parts, format="csr").T.tocsr()
         self.popularity = log_popularity(histories, catalogue.num_items)
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
-        """A user's row is the sum of the rows of their items: gathered, and added up where they become dense."""
-        matrix = interactions(histories, len(self.popularity))
+        return self.near(interactions(histories, len(self.popularity)))
+
+    def near(self, matrix: sparse.csr_matrix) -> np.ndarray:
+        """Scores of users who have items with the weights of `matrix` [users, num_items].
+
+        A user's row is the weighted sum of the rows of their items: gathered, and added up where they become dense.
+        """
         found = np.zeros(matrix.shape, dtype=np.float32)
         for first in range(0, len(found), USERS_AT_ONCE):
             own = matrix[first : first + USERS_AT_ONCE]
             near = self.towards[own.indices]
+            near.data *= np.repeat(own.data, np.diff(near.indptr))
             rows = sparse.csr_matrix((near.data, near.indices, near.indptr[own.indptr]), shape=own.shape)
             rows.toarray(out=found[first : first + USERS_AT_ONCE])
         return with_fallback(found, matrix, self.popularity)
@@ -132,6 +141,31 @@ class ItemKNN:
         )
         self.towards = sparse.csr_matrix((data, indices, indptr), shape=(len(self.popularity),) * 2)
         return True
+
+
+class NewestItemKNN:
+    """The neighbours of what a user had last: an item that is `half_life` events old counts half.
+
+    It reads the neighbours of an `ItemKNN`, which is fitted on its own.
+    """
+
+    name = "newest_item_knn"
+
+    def __init__(self, neighbours: ItemKNN, half_life: float = 2.0) -> None:
+        self.neighbours, self.half_life = neighbours, half_life
+
+    def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> NewestItemKNN:
+        """The neighbours were fitted before; nothing happens."""
+        return self
+
+    def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:
+        age = histories.offsets[1:][histories.owners] - 1 - np.arange(histories.num_events)  # 0: the newest
+        real = histories.items >= FIRST_ITEM
+        matrix = sparse.csr_matrix(
+            (np.exp2(-age[real] / self.half_life).astype(np.float32), (histories.owners[real], histories.items[real])),
+            shape=(histories.num_users, len(self.neighbours.popularity)),
+        )
+        return self.neighbours.near(matrix)
 
 
 class EASE:

@@ -10,17 +10,17 @@ smooth problem, the same answer every time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
+from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 from pipeline.models.hybrid_fit import choose_shift, draw_candidates, fit_weights
 from pipeline.models.platt import PlattScale, calibrate_lists
 from pipeline.models.recommender import USERS_AT_ONCE, Recommender, mask_special_items
-from pipeline.models.user_examples import examples_between
+from pipeline.models.user_examples import Examples, examples_between
 
 FACTS = "hybrid.json"
 FITTED_USERS = 1_500
@@ -75,14 +75,18 @@ class Hybrid:
         return self
 
     def fit_weights(
-        self, known: Histories, future: Histories, moment: datetime, include_seen: bool = False
+        self, known: Histories, future: Histories, moment: datetime | None, include_seen: bool = False,
+        observe: Callable[[datetime], object] | None = None,
     ) -> Hybrid:
         """Choose the weights on a window that the parts have not learned from.
 
         Args:
             known: events before the window; `future`: events of the window, of the same users in the same order.
             moment: the start of the window. The parts must know nothing after it: fit or `observe` them there first,
-                and bring them up to date afterwards. The weights do not change by that.
+                and bring them up to date afterwards. The weights do not change by that. None: each user is asked at
+                their own newest event (leave one out).
+            observe: called before users are asked, with a moment that is not after theirs, so that the parts can be
+                told what was popular then.
 
         With fewer than ten users who did something new in the window the weights stay as they are.
         """
@@ -91,19 +95,28 @@ class Hybrid:
             return self
         if examples.num_examples > FITTED_USERS:
             examples = examples.take(np.linspace(0, examples.num_examples - 1, FITTED_USERS).astype(np.int64))
-        num_items = next(iter(self.parts.values())).scores(examples.context.take([0]), moment).shape[1]
+        examples = examples.take(np.argsort(examples.moments, kind="stable"))
+
+        def asked(some: Examples) -> tuple[Histories, datetime]:
+            earliest = EPOCH + timedelta(microseconds=int(some.moments.min()))
+            if observe is not None:
+                observe(earliest)
+            return some.context, earliest
+
+        def score(some: Examples) -> np.ndarray:
+            question = asked(some)
+            return np.stack([_standard(part.scores(*question)) for part in self.parts.values()])
+
+        def mixed(some: Examples) -> np.ndarray:
+            return self.scores(*asked(some))
+
+        num_items = next(iter(self.parts.values())).scores(*asked(examples.take(np.arange(1)))).shape[1]
         self.observe(known, num_items)
-
-        def score(histories: Histories) -> np.ndarray:
-            return np.stack([_standard(part.scores(histories, moment)) for part in self.parts.values()])
-
         weights, fresh = fit_weights(draw_candidates(examples, score, self.unseen, include_seen))
         self.weights = {name: float(weight) for name, weight in zip(self.parts, weights, strict=True)}
         self.fresh = {name: float(weight) for name, weight in zip((CONSTANT, *self.parts), fresh, strict=True)}
-        self.fresh[CONSTANT] += choose_shift(
-            examples, lambda histories: self.scores(histories, moment), self.unseen, include_seen
-        )
-        self.calibration = calibrate_lists(examples, lambda histories: self.scores(histories, moment), include_seen)
+        self.fresh[CONSTANT] += choose_shift(examples, mixed, self.unseen, include_seen)
+        self.calibration = calibrate_lists(examples, mixed, include_seen)
         return self
 
     def scores(self, histories: Histories, as_of: datetime) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.features.histories import FIRST_ITEM, Histories
+from pipeline.features.histories import FIRST_ITEM
 from pipeline.models.recommender import top_k
 from pipeline.models.user_examples import Examples
 
@@ -43,7 +43,7 @@ class Candidates:
 
 
 def draw_candidates(
-    examples: Examples, score: Callable[[Histories], np.ndarray], unseen: np.ndarray, include_seen: bool, seed: int = 7
+    examples: Examples, score: Callable[[Examples], np.ndarray], unseen: np.ndarray, include_seen: bool, seed: int = 7
 ) -> Candidates:
     """Candidates of every example.
 
@@ -56,7 +56,7 @@ def draw_candidates(
     rows: list[tuple[np.ndarray, ...]] = []
     for first in range(0, examples.num_examples, USERS_AT_ONCE):
         part = examples.take(np.arange(first, min(first + USERS_AT_ONCE, examples.num_examples)))
-        scores = score(part.context)
+        scores = score(part)
         if not include_seen:
             scores[:, part.context.owners, part.context.items] = -np.inf
         depth = min(BEST, scores.shape[2] - FIRST_ITEM)
@@ -119,13 +119,13 @@ def fit_weights(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose_shift(
-    examples: Examples, score: Callable[[Histories], np.ndarray], unseen: np.ndarray, include_seen: bool
+    examples: Examples, score: Callable[[Examples], np.ndarray], unseen: np.ndarray, include_seen: bool
 ) -> float:
-    """How much more is added to items that nobody has had: the most that costs others nothing that could be told.
+    """How much more is added to items that nobody has had: the most that cannot be told from the best.
 
     What makes the targets most likely leaves such an item, one of very many, far below the lists' end; likelihood does
-    not say what a place in a list is worth. Recall of all items, at both of DEPTHS, may be lower than without a shift
-    by no more than a standard error of the users' differences.
+    not say what a place in a list is worth. The best shift has the largest recall, of all items and summed over DEPTHS.
+    Another one may be lower at either depth by no more than a standard error of the users' differences.
 
     Args:
         score: float32 [users, num_items], the hybrid's.
@@ -138,7 +138,7 @@ def choose_shift(
     found = np.zeros((len(SHIFTS), len(DEPTHS), examples.num_examples))
     for first in range(0, examples.num_examples, USERS_AT_ONCE):
         part = examples.take(np.arange(first, min(first + USERS_AT_ONCE, examples.num_examples)))
-        scores = score(part.context)
+        scores = score(part)
         if not include_seen:
             scores[part.context.owners, part.context.items] = -np.inf
         plain, width = scores[:, fresh].copy(), scores.shape[1]
@@ -150,6 +150,6 @@ def choose_shift(
             hits = np.isin(np.arange(part.num_examples)[:, None] * width + lists, wanted) & (lists >= 0)
             for column, depth in enumerate(DEPTHS):
                 found[row, column, first : first + len(counts)] = hits[:, :depth].sum(axis=1) / counts
-    change = found - found[0]
+    change = found - found[np.argmax(found.mean(axis=2).sum(axis=1))]
     error = change.std(axis=2) / np.sqrt(examples.num_examples)
     return SHIFTS[int(np.flatnonzero((change.mean(axis=2) >= -error - 1e-9).all(axis=1))[-1])]

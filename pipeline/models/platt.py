@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.features.histories import Histories
 from pipeline.models.recommender import top_k
 from pipeline.models.user_examples import Examples
 
@@ -63,7 +62,7 @@ def fit_platt(scores: np.ndarray, hits: np.ndarray) -> PlattScale | None:
 
 
 def calibrate_lists(
-    examples: Examples, score: Callable[[Histories], np.ndarray], include_seen: bool
+    examples: Examples, score: Callable[[Examples], np.ndarray], include_seen: bool
 ) -> PlattScale | None:
     """How probable it is that a user takes an item of their list, by its score, within a window like the examples'.
 
@@ -75,7 +74,7 @@ def calibrate_lists(
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for first in range(0, examples.num_examples, USERS_AT_ONCE):
         part = examples.take(np.arange(first, min(first + USERS_AT_ONCE, examples.num_examples)))
-        scores = score(part.context)
+        scores = score(part)
         lists, worth = top_k(scores, DEPTH, None if include_seen else part.context)
         owners, width = np.arange(part.num_examples), scores.shape[1]
         wanted = np.repeat(owners, np.diff(part.target_offsets)) * width + part.targets

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from pipeline.errors import UnsafeModel
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
-from pipeline.models.baselines import ItemKNN, Popularity30d
+from pipeline.models.baselines import ItemKNN, NewestItemKNN, Popularity30d
 from pipeline.models.collaborative_filter import CollaborativeFilter
 from pipeline.models.content import Content
 from pipeline.models.diversity import diverse_top_k
@@ -60,12 +60,21 @@ class Release:
         self.content = Content(vectors)
         self.popularity = Popularity30d()
         self.neighbours = ItemKNN()
-        parts = (self.interest_part, self.filter_part, self.content, self.popularity, self.neighbours)
+        newest = NewestItemKNN(self.neighbours)
+        parts = (self.interest_part, self.filter_part, self.content, self.popularity, self.neighbours, newest)
         self.hybrid = Hybrid({part.name: part for part in parts})
 
     def observe(self, histories: Histories, moment: datetime) -> Release:
-        """Read what is popular at `moment` from everybody's events, in the filter's terms; later ones are left out."""
+        """Learn what changes without training from everybody's events, in the filter's terms: what is popular at
+        `moment`, what goes with what, which items nobody has had. Later events are left out."""
         before = histories.before(moment)
+        self.observe_popularity(before, moment)
+        self.neighbours.fit(before, self.catalogue, moment)
+        self.hybrid.observe(before, self.catalogue.num_items)
+        return self
+
+    def observe_popularity(self, before: Histories, moment: datetime) -> None:
+        """Let every part know what is popular at `moment`, from the events before it, and no more than that."""
         self.filter.observe(before, moment)
         index = self.interest.catalogue.index_of(self.catalogue.item_ids)
         index[:FIRST_ITEM] = np.arange(FIRST_ITEM)
@@ -73,26 +82,31 @@ class Release:
         self.interest.observe(own, moment)
         self.content.fit(before, self.catalogue, moment)
         self.popularity.fit(before, self.catalogue, moment)
-        self.neighbours.fit(before, self.catalogue, moment)
-        self.hybrid.observe(before, self.catalogue.num_items)
-        return self
 
     def fit(self, histories: Histories, catalogue: Catalogue, as_of: datetime) -> Release:
         """Part of the Recommender protocol; the parts are trained on their own."""
         return self
 
-    def fit_weights(self, known: Histories, future: Histories, moment: datetime, include_seen: bool) -> Release:
+    def fit_weights(
+        self, known: Histories, future: Histories, moment: datetime, include_seen: bool, own_moments: bool = False
+    ) -> Release:
         """Choose the hybrid's weights on a window that no part has learned from. `observe` has to follow.
 
         Of parts that have, their state before it is asked; nothing but the weights is kept of that.
 
         Args:
             known: events before the window; `future`: those of the window, of the same users in the same order.
-            moment: the start of the window.
+            moment: the start of the window, after all that is known.
+            own_moments: whether each user is asked at their own newest event instead, and told what was popular then.
         """
         before = Release(self.filter.before_validation, self.interest.before_validation, self.vectors)
         before.observe(known, moment)
-        before.hybrid.fit_weights(known, future, moment, include_seen)
+        if own_moments:
+            before.hybrid.fit_weights(
+                known, future, None, include_seen, lambda asked: before.observe_popularity(known.before(asked), asked)
+            )
+        else:
+            before.hybrid.fit_weights(known, future, moment, include_seen)
         self.hybrid.weights, self.hybrid.fresh = before.hybrid.weights, before.hybrid.fresh
         self.hybrid.calibration = before.hybrid.calibration
         return self

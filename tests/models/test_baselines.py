@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
-from pipeline.models.baselines import EASE, ImplicitALS, ItemKNN, Popularity, Popularity30d
+from pipeline.models.baselines import EASE, ImplicitALS, ItemKNN, NewestItemKNN, Popularity, Popularity30d
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LONG_AGO, LATELY = START - timedelta(days=90), START - timedelta(days=3)
@@ -91,3 +91,32 @@ def test_neighbours_that_were_saved_score_as_before(known):
     again = ItemKNN()
     assert not again.restore({}) and again.restore(model.state())
     np.testing.assert_array_equal(again.scores(known, START), model.scores(known, START))
+
+
+def test_every_slice_of_the_neighbours_is_what_the_formula_gives_for_all_items_at_once(monkeypatch):
+    rng = np.random.default_rng(2)
+    owners, items = np.sort(rng.integers(0, 50, 600)), rng.integers(FIRST_ITEM, 30, 600).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=50))])
+    users = np.array([f"u{user:02d}" for user in range(50)], dtype=object)
+    log = Histories(users, offsets, items, np.ones(600, np.int16), np.arange(600, dtype=np.int64), ("view",))
+    had = np.zeros((50, 40))                                        # ten items have no event
+    had[owners, items] = 1.0
+    counts = had.sum(axis=0)
+    near = had.T @ had / (np.sqrt(np.outer(counts, counts)) + 3.0)
+    np.fill_diagonal(near, 0.0)
+    near[near < np.sort(near, axis=1)[:, [-8]]] = 0.0
+    monkeypatch.setattr("pipeline.models.baselines.ITEMS_AT_ONCE", 7)
+    catalogue = Catalogue.of([(f"i{item:02d}", "", []) for item in range(38)])
+    model = ItemKNN(neighbours=8, shrinkage=3.0).fit(log, catalogue, START)
+    np.testing.assert_allclose(model.towards.toarray().T, near, rtol=1e-5)
+
+
+def test_the_neighbours_of_the_newest_items_count_most(known):
+    model = ItemKNN(shrinkage=1.0).fit(known, CATALOGUE, START)
+    near = model.towards.toarray()
+    a, b, c = CATALOGUE.index_of(["a", "b", "c"])
+    found = NewestItemKNN(model, half_life=1.0).scores(known, START)
+    # u0 had a, b, b, a, the newest last: a counts 1 + 1/8, b 1/2 + 1/4.
+    np.testing.assert_allclose(found[0], np.where(np.arange(len(near)) < FIRST_ITEM, -np.inf,
+                                                  1.125 * near[a] + 0.75 * near[b]), rtol=1e-6)
+    np.testing.assert_allclose(found[1, FIRST_ITEM:], (0.5 * near[b] + near[c])[FIRST_ITEM:], rtol=1e-6)

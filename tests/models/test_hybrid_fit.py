@@ -6,7 +6,7 @@ import pytest
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Histories
 from pipeline.models.hybrid import add_standardised
 from pipeline.models.hybrid_fit import SHIFTS, choose_shift
-from pipeline.models.user_examples import examples_between
+from pipeline.models.user_examples import Examples, examples_between
 
 USERS, ITEMS, FRESH = 12, 90, 4
 
@@ -23,12 +23,12 @@ def world(wanted: np.ndarray) -> tuple:
     return examples_between(known, future, EPOCH, False), unseen
 
 
-def score(histories: Histories) -> np.ndarray:
+def score(examples: Examples) -> np.ndarray:
     """Items from 3 on in falling order, a hundredth apart; those that nobody has had 1.2 below the best."""
     row = -0.01 * np.arange(ITEMS, dtype=np.float32)
     row[-FRESH:] = -1.2
     row[:FIRST_ITEM] = -np.inf
-    return np.tile(row, (histories.num_users, 1))
+    return np.tile(row, (examples.num_examples, 1))
 
 
 def test_new_items_that_are_wanted_are_lifted_into_the_list():

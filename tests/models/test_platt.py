@@ -7,7 +7,7 @@ from pipeline.evaluation.metrics import calibration_error
 from pipeline.features.histories import EPOCH, FIRST_ITEM, Histories
 from pipeline.models.hybrid import Hybrid
 from pipeline.models.platt import DEPTH, PlattScale, calibrate_lists, fit_platt
-from pipeline.models.user_examples import examples_between
+from pipeline.models.user_examples import Examples, examples_between
 
 
 def test_the_scale_that_made_the_hits_is_found_again():
@@ -46,8 +46,8 @@ def test_what_is_had_is_not_in_the_list_that_is_read():
     future = Histories(ids, offsets, taken, kinds, times + 1, ("view",))
     row = np.concatenate([[-np.inf] * FIRST_ITEM, [9.0, 5.0], np.linspace(0.0, -1.0, items - FIRST_ITEM - 2)])
 
-    def score(histories: Histories) -> np.ndarray:
-        return np.tile(row.astype(np.float32), (histories.num_users, 1))
+    def score(examples: Examples) -> np.ndarray:
+        return np.tile(row.astype(np.float32), (examples.num_examples, 1))
 
     found = calibrate_lists(examples_between(known, future, EPOCH, False), score, False)
     assert found(np.array([5.0]))[0] == pytest.approx(0.5, abs=0.05) and found(np.array([0.0]))[0] < 0.02
