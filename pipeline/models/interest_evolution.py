@@ -9,6 +9,8 @@ left with what is personal.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -114,6 +116,14 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
 
     # ---- tensors
 
+    @cached_property
+    def described(self) -> Tensor:
+        """[num_items] bool, on the CPU: items of which more than the id is known."""
+        known = self.text_vectors.any(dim=1)
+        for part in self.modalities.values():
+            known = known | part.vectors.any(dim=1)
+        return known.cpu()
+
     def item_table(self, dropped: Tensor | None = None, items: Tensor | None = None) -> Tensor:
         """[num_items, dim], or [items, dim] of the given ones: item vectors. `dropped` [num_items] bool leaves some
         to their text and other modalities alone.
@@ -168,9 +178,14 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         states = self.states(table.vectors, table.place[items], batch["types"], batch["times"], items)
         with torch.autocast(self.device.type, enabled=False):            # a softmax over items wants all its digits
             losses = interest_losses(
-                self.heads, self.config, states.float(), table, self.category_shares, batch
+                self.heads, self.config, states.float(), table, self.category_shares, batch, self._closed()
             )
             return {"loss": self.balance(losses, batch.get("share", 1.0)), **losses}
+
+    def _closed(self) -> Tensor:
+        """[num_items] bool: no item, and while training what nobody has had yet, which was no choice turned down."""
+        closed = ~self.trained_items if self.training else torch.zeros_like(self.trained_items)
+        return closed.index_fill(0, torch.arange(FIRST_ITEM, device=self.device), True)
 
     def prepared(self, batch: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Tensor]:
         """The batch, and while training what is drawn for it: `dropped` [num_items] bool, `asked` [batch, length] bool.
@@ -180,8 +195,7 @@ class InterestEvolutionModel(InterestAnswers, SavedInterest, PreTrainedModel):
         if not self.training or generator is None or "asked" in batch:
             return batch
         dropped = torch.rand(self.config.num_items, generator=generator) < self.config.item_dropout
-        if self.item_text is None and not self.modalities:                      # nothing would be left of the item
-            dropped = torch.zeros_like(dropped)
+        dropped &= self.described                                               # of others nothing would be left
         asked = torch.rand(batch["items"].shape, generator=generator) < self.config.future_positions
         return batch | {"dropped": dropped.to(self.device), "asked": asked.to(self.device)}
 

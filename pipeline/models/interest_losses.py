@@ -35,7 +35,7 @@ class ItemRows(NamedTuple):
 
 def interest_losses(
     heads: InterestHeads, config: InterestEvolutionConfig, states: Tensor, table: ItemRows, shares: Tensor,
-    batch: dict[str, Tensor],
+    batch: dict[str, Tensor], closed: Tensor,
 ) -> dict[str, Tensor]:
     """Name → scalar, the mean over the positions that have that label; of those that have a weight.
 
@@ -46,10 +46,13 @@ def interest_losses(
         batch: see `training.batches`; `negatives` [drawn] and `negative_offsets` [drawn] where the loss is sampled,
             `asked` [batch, length] bool where only some positions are asked for their future, `labels` where the
             batch is a part of one that has so many labels.
+        closed: [num_items] bool, items that the full softmax leaves out
     """
     asked, labels = batch.get("asked"), batch.get("labels", {})
     sampled = batch.get("negatives")
     shown = _followed_trend(heads, batch["trend"] if sampled is None else batch["trend"].index_select(1, sampled))
+    if sampled is None:
+        shown = {name: offsets.masked_fill(closed, -torch.inf) for name, offsets in shown.items()}
     losses = {"next": _item_loss(heads, config, "next", states, table, batch["next_items"][..., None], batch, shown)}
     if config.future_weight:
         losses["future"] = _item_loss(
@@ -84,9 +87,7 @@ def _item_loss(
     columns = torch.arange(len(table.place), device=states.device)                      # [num_items] into candidates
     offsets = shown[head]                                                               # [steps, candidates]
     refused = [had_before(batch["items"], labelled)] if config.new_items_only else []
-    if sampled is None:
-        offsets = offsets.index_fill(1, columns[:FIRST_ITEM], -torch.inf)
-    else:
+    if sampled is not None:
         offsets = offsets + batch["negative_offsets"]
         columns = torch.full_like(columns, -1).index_copy_(0, sampled, columns[: len(sampled)])
         refused.append(goals)

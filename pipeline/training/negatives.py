@@ -12,12 +12,15 @@ class SharedNegatives:
 
     def __init__(self, items: np.ndarray, num_items: int, power: float, samples: int):
         """`items`: int32 [events] of the training histories."""
-        weights = (np.bincount(items, minlength=num_items) + 1.0) ** power
-        weights[:FIRST_ITEM] = 0.0
-        self.samples = samples
-        self.cumulative = np.cumsum(weights / weights.sum())
+        counts = np.bincount(items, minlength=num_items)
+        counts[:FIRST_ITEM] = 0
+        # What nobody has had yet was no choice that anybody turned down.
+        weights = np.where(counts > 0, (counts + 1.0) ** power, 0.0)
+        shares = weights / max(weights.sum(), 1e-9)
+        self.samples = samples if weights.any() else 0
+        self.cumulative = np.cumsum(shares)
         with np.errstate(divide="ignore"):
-            self.log_q = np.log(samples * weights / weights.sum()).astype(np.float32)
+            self.log_q = np.log(samples * shares).astype(np.float32)
         """float32 [num_items]: log of the expected number of times that an item is drawn; -inf for padding"""
 
     def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

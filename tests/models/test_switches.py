@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.features.histories import FIRST_ITEM
+
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 OFF = {
     "text": {"reads_text": False}, "time": {"reads_time": False}, "trend": {"reads_trend": False},
@@ -55,6 +57,31 @@ def test_without_text_an_item_is_its_id_alone_and_keeps_it_in_every_step(interes
     batch = model.prepared(events, torch.Generator().manual_seed(1))
     assert not batch["dropped"].any()
     assert torch.equal(model.item_table(batch["dropped"]), model.item_id.weight * model.trained_items[:, None])
+
+
+def test_an_item_without_text_keeps_its_id_in_every_step(interest_world, events):
+    model = interest_world.learner(item_dropout=1.0)
+    model.text_vectors[FIRST_ITEM] = 0.0
+    model.train()
+    batch = model.prepared(interest_world.batch(events), torch.Generator().manual_seed(0))
+    assert batch["dropped"].tolist() == [False] * (FIRST_ITEM + 1) + [True] * (model.config.num_items - FIRST_ITEM - 1)
+
+
+def test_while_training_what_nobody_has_had_is_no_choice_that_was_turned_down(interest_world, events):
+    """Of the full softmax; the sampled one never draws it."""
+    model = interest_world.learner(reads_text=False)
+    fresh = model.config.num_items - 1
+    model.trained_items[fresh] = False
+    batch = interest_world.batch({name: value.clamp(max=fresh - 1) if name == "items" else value
+                                  for name, value in events.items()})
+    with torch.no_grad():
+        model.train()
+        before = model(batch)["next"]
+        model.heads.next_trend.fill_(1.0)
+        batch["trend"][:, fresh] = 50.0
+        after = model(batch)["next"]
+        told = model.eval()(batch)["next"]
+    assert before == after and told > after + 1.0
 
 
 def test_without_the_all_action_head_scores_are_those_of_the_next_item(interest_world):
