@@ -20,6 +20,7 @@ from pipeline.contracts import (
     PARTITION_COLUMN,
     SEQUENCE_FEATURES,
     Table,
+    withdrawn_rows_of,
 )
 from pipeline.errors import LogsMissing
 from pipeline.observability import get_logger
@@ -147,9 +148,10 @@ def draft_features(
 
 
 def push_features(first: Day, settings: Settings, last: Day | None = None) -> tuple[PushedRows, ...]:
-    """Push the newest row of every user who was active from `first` to `last` (default: that one day).
+    """Push the newest row of every user who has, or had, a row from `first` to `last` (default: that one day).
 
-    A user's newest row may lie after `last`: then it is that one that is offered, and refused where it is served.
+    That row may lie after `last`; where it is served already, it is refused. Whoever lost a row of these days to a
+    correction has other rows after them, so it is offered for them, too.
 
     Raises:
         NotFound: the feature definitions were not applied.
@@ -161,7 +163,8 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
     lake = Lake.of(settings)
     pushed = []
     for table in (SEQUENCE_FEATURES, INTEREST_WINDOWS):
-        users = lake.scan(table, first, last or first).select("user_id").unique()
+        tables = (table, withdrawn_rows_of(table))
+        users = pl.concat([lake.scan(t, first, last or first).select("user_id") for t in tables]).unique()
         rows = lake.scan(table, first).join(users, on="user_id", how="semi")
         newest = rows.group_by("user_id").agg(pl.col("event_timestamp").max())
         newest = rows.join(newest, on=["user_id", "event_timestamp"], how="semi")
