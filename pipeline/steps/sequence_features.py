@@ -8,6 +8,7 @@ in any order, and repeated, and end the same.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ from pipeline.stores.tables import Committed, Lake
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+FEATURES = (SEQUENCE_FEATURES, INTEREST_WINDOWS)
+
 log = get_logger(__name__)
 
 
@@ -71,22 +74,31 @@ def publish_features(day: Day, settings: Settings, known_at: datetime, push: boo
     return PublishedFeatures(built=built, pushed=push_features(day, settings) if push else ())
 
 
-def build_features(day: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
+def build_features(day: Day, settings: Settings, known_at: datetime, only: Collection[str] = ()) -> BuiltFeatures:
     """Replace one day of both tables. Twice is the same as once; a crash leaves the old partition.
+
+    Args:
+        only: names of tables; of the two, the other one is not touched.
 
     Raises:
         LogsMissing: no event was ever published. Worth a retry.
     """
-    return build_history(day, day, settings, known_at)
+    return build_history(day, day, settings, known_at, only=only)
 
 
 def build_history(
-    first: Day, last: Day, settings: Settings, known_at: datetime, session: SparkSession | None = None
+    first: Day,
+    last: Day,
+    settings: Settings,
+    known_at: datetime,
+    session: SparkSession | None = None,
+    only: Collection[str] = (),
 ) -> BuiltFeatures:
     """Replace a range of days of both tables in one pass, one commit for each table; equal to day by day.
 
     Args:
         session: where the engine is Spark, the one to use; else it is begun and ended here, by `spark_master`.
+        only: names of tables; with some, of the two only these are written, in memory.
 
     Raises:
         BadPartition: the range is reversed.
@@ -96,12 +108,12 @@ def build_history(
     lake = Lake.of(settings)
     if not lake.exists(BEHAVIOR_EVENTS):
         raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
-    definitions = definitions_of(lake, settings)
+    definitions = {t: extend for t, extend in definitions_of(lake, settings).items() if not only or t.name in only}
     with alone(settings, "sequence_features"):
         ledger = Ledger(settings.ledger_url)
         catch_up(lake, ledger, *definitions)
-        if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at, session)):
-            index_newest_days(lake, tuple(definitions))
+        if first != last and not only and (bulk := build_in_bulk(settings, lake, definitions, days, known_at, session)):
+            index_newest_days(lake, FEATURES)
             return bulk
         events = events_of(lake, first, last).collect()
         restated = {
@@ -110,13 +122,13 @@ def build_history(
         }
         parts = restated.items()
         ledger.record_partitions([line for t, p in parts for line in fresh_lines(ledger, t, p.lines, p.committed)])
-        index_newest_days(lake, tuple(definitions))
+        index_newest_days(lake, FEATURES)
     built = BuiltFeatures(
         first=first.key,
         last=last.key,
         events=events.height,
         users=events["user_id"].n_unique(),
-        rows=restated[SEQUENCE_FEATURES].rows,
+        rows=max(part.rows for part in restated.values()),
         later_rows=max(part.later_rows for part in restated.values()),
         changed=any(part.committed.changed for part in restated.values()),
         versions={table.name: part.committed.version for table, part in restated.items()},
@@ -162,7 +174,7 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
 
     lake = Lake.of(settings)
     pushed = []
-    for table in (SEQUENCE_FEATURES, INTEREST_WINDOWS):
+    for table in FEATURES:
         tables = (table, withdrawn_rows_of(table))
         users = pl.concat([lake.scan(t, first, last or first).select("user_id") for t in tables]).unique()
         rows = lake.scan(table, first).join(users, on="user_id", how="semi")
