@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import polars as pl
 import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, LATE_EVENTS, QUARANTINED_EVENTS, SEQUENCE_FEATURES
+from pipeline.errors import UnbalancedCounts
+from pipeline.events.lateness import late_rows
 from pipeline.partitions import Day
 from pipeline.report.summary import claims
 from pipeline.settings import Logs, Settings
 from pipeline.steps.behavior_logs import publish_events, publish_history
+from pipeline.steps.late_events import keep_late
 from pipeline.steps.log_lookback import publish_day
 from pipeline.steps.report import collect_facts, quality_of
 from pipeline.steps.sequence_features import build_features, build_history
@@ -229,3 +233,26 @@ def test_an_erased_user_leaves_the_late_events_and_no_file_brings_them_back(publ
     publish_day(TODAY, published, NOW)
     assert {json.loads(raw)["user_id"] for raw in lake.read(LATE_EVENTS, OLD)["raw"]} == {"u1", "u2"}
     assert balance(ledger, OLD)["late"] == 2
+
+
+def test_rows_that_stand_are_counted_also_when_their_file_is_gone(published, ledger):
+    deliver(published, OLD, [row(OLD, n) for n in range(3, 12)])
+    deliver(published, OLD, [row(OLD, 90), row(OLD, 91, user_id=None), row(OLD, 90)], "late")
+    assert publish_day(TODAY, published, NOW).late == {OLD.key: 2}
+    assert balance(ledger, OLD) == {"published": 12, "duplicates": 1, "late": 2}
+    assert ledger.partition(BEHAVIOR_EVENTS.name, OLD.key).counts["read"] == 9 + 3 + 3
+
+
+@pytest.mark.parametrize("lost", ["rows", "duplicates"])
+def test_a_late_row_that_would_be_nowhere_is_told_and_nothing_is_written(published, lake, ledger, monkeypatch, lost):
+    deliver(published, OLD, [row(OLD, 90), row(OLD, 4)], "late")
+    before = state_of(lake, ledger)
+
+    def losing(*given):
+        late = late_rows(*given)
+        return replace(late, rows=late.rows.head(0)) if lost == "rows" else replace(late, duplicates=0)
+
+    monkeypatch.setattr("pipeline.steps.late_events.late_rows", losing)
+    with pytest.raises(UnbalancedCounts, match=r"14 rows in, but 12 published.*Nothing was written"):
+        keep_late(OLD, published, NOW)
+    assert state_of(lake, ledger) == before
