@@ -36,6 +36,7 @@ from pipeline.steps.feature_state import (
     definitions_of,
     events_of,
     newest_before,
+    of_days,
     stamped,
 )
 from pipeline.steps.ledger_news import catch_up
@@ -115,7 +116,7 @@ def build_history(
         if first != last and not only and (bulk := build_in_bulk(settings, lake, definitions, days, known_at, session)):
             index_newest_days(lake, FEATURES)
             return bulk
-        events = events_of(lake, first, last).collect()
+        events = events_of(lake, first, last, settings).collect()
         restated = {
             table: _restate(settings, lake, ledger, table, days, events, extend, known_at)
             for table, extend in definitions.items()
@@ -146,12 +147,11 @@ def draft_features(
         published: the day's rows of `behavior_events`, where these are a draft, too.
     """
     lake = Lake.of(settings)
-    events = events_of(lake, day, day)
+    events = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day)
     if published is not None:
         before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
         events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
-        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
-    found = events.collect()
+    found = of_days(events, day, day, settings).collect()
     users = found.select("user_id").unique()
     return {
         table: stamped(table, extend(newest_before(lake, table, users, day), found), known_at).select(table.names)
@@ -220,7 +220,7 @@ def _restate(
     if stale.height:
         end = later_days[-1]
         others = lake.current(table, later_days[0]).join(stale.lazy(), on="user_id", how="anti").collect()
-        later = _later_rows(lake, table, rows, stale, first, later_days, extend, known_at)
+        later = _later_rows(settings, lake, table, rows, stale, first, later_days, extend, known_at)
         rows = pl.concat([rows, dated(others), later])
     by_day = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
     touched = later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else []
@@ -236,6 +236,7 @@ def _restate(
 
 
 def _later_rows(
+    settings: Settings,
     lake: Lake,
     table: Table,
     rows: pl.DataFrame,
@@ -250,7 +251,8 @@ def _later_rows(
     newest = pl.concat([standing, rows.select(table.names)]).sort("user_id", "event_timestamp")
     newest = newest.unique("user_id", keep="last", maintain_order=True)
     built = pl.DataFrame({PARTITION_COLUMN: [day.key for day in later_days]})
-    events = events_of(lake, later_days[0], later_days[-1]).join(stale.lazy(), on="user_id", how="semi")
+    events = events_of(lake, later_days[0], later_days[-1], settings)
+    events = events.join(stale.lazy(), on="user_id", how="semi")
     events = events.with_columns(pl.col("event_time").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
     events = events.join(built.lazy(), on=PARTITION_COLUMN, how="semi").drop(PARTITION_COLUMN).collect()
     return stamped(table, extend(newest, events), known_at)
