@@ -1,9 +1,9 @@
 """
 Merges the small files of the lake's tables, and deletes files of versions older than `stores.keep_versions_days`.
-Logged look-ups older than `lookups.keep_days` are deleted before.
+Before that it deletes logged look-ups older than `lookups.keep_days`.
 
-Runs every Sunday. No other table says anything else afterwards; what goes is the possibility to read older versions,
-from which older training sets would be repeated. Safe to run again.
+Runs every Sunday. The content of all other tables stays the same; older versions of them can no longer be read, so
+training sets made from those cannot be repeated. Safe to run again.
 """
 
 from datetime import timedelta

@@ -46,3 +46,18 @@ def test_every_setting_says_what_it_is_for():
         if not knob.description
     ]
     assert unexplained == []
+
+
+def test_a_time_without_a_zone_is_refused_and_one_with_any_is_utc(home):
+    (home / "settings.toml").write_text("[logs]\nearliest_event = 1995-01-01T00:00:00\n")
+    with pytest.raises(BadSetting, match=r"logs\.earliest_event.*timezone"):
+        Settings.load(home=home)
+    (home / "settings.toml").write_text("[logs]\nearliest_event = 1995-01-01T02:00:00+02:00\n")
+    assert Settings.load(home=home).logs.earliest_event.isoformat() == "1995-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("weight", ["-0.5", "nan", "inf"])
+def test_an_event_weighs_a_finite_number_that_is_not_below_nothing(home, weight):
+    (home / "settings.toml").write_text(f"[logs]\nevent_weights = {{ view = {weight}, cart = 0 }}\n")
+    with pytest.raises(BadSetting, match=r"logs\.event_weights\.view.*(greater|finite)"):
+        Settings.load(home=home)

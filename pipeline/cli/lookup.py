@@ -50,6 +50,8 @@ def lookup(
 def _heading(view: Any) -> str:
     if view.status == "not_found":
         return "nothing served"
+    if view.status == "withheld":
+        return f"withheld: its row is not of the space of the rest of the answer, {escaped(view.withheld_for)}"
     parts = [
         f"as of {view.event_time.isoformat(sep=' ', timespec='seconds')}",
         f"{view.age_seconds / 86400:.1f} days old",

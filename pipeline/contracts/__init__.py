@@ -2,7 +2,15 @@
 
 from pipeline.contracts.behavior_events import BEHAVIOR_EVENTS, MAX_ID_LENGTH, QUARANTINED_EVENTS
 from pipeline.contracts.interest_windows import INTEREST_WINDOWS, WINDOW_DAYS
-from pipeline.contracts.items import ITEM_TEXT, ITEM_VECTORS, ITEMS, MODALITIES, UNCATEGORISED, UNKNOWN_TITLE
+from pipeline.contracts.items import (
+    ITEM_TEXT,
+    ITEM_TEXT_SPACES,
+    ITEM_VECTORS,
+    ITEMS,
+    MODALITIES,
+    UNCATEGORISED,
+    UNKNOWN_TITLE,
+)
 from pipeline.contracts.late_events import LATE_EVENTS
 from pipeline.contracts.long_term_interest import LONG_TERM_INTEREST
 from pipeline.contracts.lookup_log import LOOKUP_LOG, LOOKUP_PARITY
@@ -21,6 +29,7 @@ TABLES = (
     ITEMS,
     ITEM_VECTORS,
     ITEM_TEXT,
+    ITEM_TEXT_SPACES,
     SEQUENCE_FEATURES,
     INTEREST_WINDOWS,
     NEWEST_DAYS,
@@ -40,6 +49,7 @@ __all__ = [
     "INTEREST_WINDOWS",
     "ITEMS",
     "ITEM_TEXT",
+    "ITEM_TEXT_SPACES",
     "ITEM_VECTORS",
     "LATE_EVENTS",
     "LONG_TERM_INTEREST",

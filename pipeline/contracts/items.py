@@ -55,3 +55,19 @@ ITEM_TEXT = Table(
         Column("created", UTC_TIME, "when the platform wrote the row"),
     ),
 )
+
+ITEM_TEXT_SPACES = Table(
+    name="item_text_spaces",
+    grain="the space of one text encoder",
+    key=("encoder",),
+    owner="ml-platform@example.com",
+    daily=False,
+    freshness="",
+    columns=(
+        Column("encoder", pl.String(), "names the language model and how many tokens it reads"),
+        Column("space_id", pl.String(), "as the vectors of `item_text` name it"),
+        Column("mean", pl.List(pl.Float32()), "what is subtracted from a raw vector"),
+        Column("projection", pl.List(pl.Float32()), "what it is multiplied with then: a matrix, row after row"),
+    ),
+)
+"""The whitening of `item_text`: fitted once for each encoder, so that vectors of later items are comparable."""

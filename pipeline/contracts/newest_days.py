@@ -18,4 +18,4 @@ NEWEST_DAYS = Table(
     daily=False,
     freshness="",
 )
-"""An index, made from the tables of features alone. What was committed there after `as_of` it does not know."""
+"""An index, made from the tables of features alone. It does not cover what was committed there after `as_of`."""

@@ -22,6 +22,8 @@ class LateRows:
 
     rows: pl.DataFrame
     duplicates: int
+    gone: int
+    """Rows that stand, published or quarantined, and are in no file any more."""
 
 
 def late_rows(delivered: pl.DataFrame, rules: RowRules, published: pl.DataFrame, quarantined: pl.DataFrame) -> LateRows:
@@ -37,16 +39,20 @@ def late_rows(delivered: pl.DataFrame, rules: RowRules, published: pl.DataFrame,
     accepted = checked.accepted.with_columns(places)
     said = ["event_id", *PAYLOAD]
     late = deduplicate(accepted).kept.join(published, on=said, how="anti", nulls_equal=True)
-    present = published.join(accepted, on=said, how="semi", nulls_equal=True).height
+    first = accepted.join(late, on=ROW, how="anti").unique(said, keep="first", maintain_order=True)
+    known = first.join(published, on=said, how="semi", nulls_equal=True)
+    gone = published.join(accepted, on=said, how="anti", nulls_equal=True)
     is_known = pl.col("event_id").is_in(published["event_id"].implode())
     reasons = late.select(ROW, pl.when(is_known).then(pl.lit(CORRECTED)).otherwise(pl.lit(ARRIVED)).alias("reason"))
     found = rows.join(reasons, on=ROW, maintain_order="left").with_columns(pl.lit(None, pl.String).alias("detail"))
-    refused = _counted(checked.refused.with_columns(pl.struct(SAID).struct.json_encode().alias("raw")))
-    refused = refused.join(_counted(quarantined.select("raw")), on=["raw", "copy"], how="anti", maintain_order="left")
+    came = _counted(checked.refused.with_columns(pl.struct(SAID).struct.json_encode().alias("raw")))
+    stand = _counted(quarantined.select("raw"))
+    refused = came.join(stand, on=["raw", "copy"], how="anti", maintain_order="left")
     names = [*SAID, "source_file", "source_row", PARTITION_COLUMN, "reason", "detail"]
     return LateRows(
         rows=pl.concat([found.select(names), refused.select(names)]),
-        duplicates=accepted.height - late.height - present,
+        duplicates=accepted.height - late.height - known.height,
+        gone=gone.height + stand.join(came, on=["raw", "copy"], how="anti").height,
     )
 
 

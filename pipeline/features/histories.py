@@ -62,22 +62,27 @@ class Catalogue:
     def from_frames(cls, items: pl.DataFrame, events: pl.DataFrame, as_of: datetime | None = None) -> Catalogue:
         """The items known at `as_of`: described before it (contract ITEMS) or touched by one of `events`.
 
-        Of several descriptions of an item the newest one that held before `as_of` is taken. An item without
-        one is called "unknown". Without `as_of`, the time of the last event bounds the descriptions.
+        What holds from that very moment on is of the future, as in `Histories.before`: in a log that knows only days,
+        that is whatever the first day after it brings. Of several descriptions of an item the newest one that held
+        before is taken. An item without one is called "unknown". Without `as_of`, the last event bounds the
+        descriptions, and what holds from its moment on is known.
         """
-        bound = as_of or (events["event_time"].max() if events.height else None)
-        known = items if bound is None else items.filter(pl.col("valid_from") <= bound)
+        known = items
+        if as_of is not None:
+            known = items.filter(pl.col("valid_from") < as_of)
+        elif events.height:
+            known = items.filter(pl.col("valid_from") <= events["event_time"].max())
         newest = known.sort("item_id", "valid_from").unique("item_id", keep="last", maintain_order=True)
         touched = events.select(pl.col("item_id").unique())
         rows = newest.select("item_id", "title", "categories").join(touched, on="item_id", how="full", coalesce=True)
         return cls.of([(item, title or UNKNOWN_TITLE, tags or ()) for item, title, tags in rows.iter_rows()])
 
     def with_vectors(self, rows: pl.DataFrame, as_of: datetime) -> Catalogue:
-        """The same items with their vectors as known at `as_of`, from rows of the contract ITEM_VECTORS.
+        """The same items with the vectors that held before `as_of`, from rows of the contract ITEM_VECTORS.
 
         Only vectors as wide as the newest one of their modality are taken: others are of an older encoder.
         """
-        known = rows.filter(pl.col("valid_from") <= as_of, pl.col("item_id").is_in(self.item_ids[FIRST_ITEM:]))
+        known = rows.filter(pl.col("valid_from") < as_of, pl.col("item_id").is_in(self.item_ids[FIRST_ITEM:]))
         newest = known.sort("valid_from", "item_id").unique(["item_id", "modality"], keep="last", maintain_order=True)
         found: dict[str, np.ndarray] = {}
         for (modality,), own in sorted(newest.partition_by("modality", as_dict=True).items()):

@@ -2,7 +2,7 @@
 The rows of features by Spark, for a log that has outgrown one machine: the same functions, on buckets of users.
 
 Spark cuts the events and the rows before them into buckets, and gives each pair to the function that this machine
-would have called. What comes back is laid by in files, by day; nothing of a table is touched here.
+would have called. It reads the files of tables and writes none: what comes back is laid by in files of its own, by day.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def lay_by_with_spark(
 
     both = log.groupBy("bucket").cogroup(states.groupBy("bucket"))
     rows = both.applyInArrow(rows_of_bucket, from_arrow_schema(schema))
-    # Version 2 moves the files when a task ends and not one by one at the end: half a folder is thrown away anyhow.
+    # Version 2 moves files as each task ends, not one by one at the end. A run that dies leaves some behind, which is
+    # no harm: the whole folder is scratch.
     writer = rows.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2").partitionBy(PARTITION_COLUMN)
     writer.parquet(f"file://{out}")  # a cluster may take a bare path for one of HDFS
 

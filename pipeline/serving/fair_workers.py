@@ -18,11 +18,16 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from pipeline.observability import get_logger
 from pipeline.serving.lean_protocol import LeanProtocol
 
 EMPTY = -1
 PATIENCE_S = 0.02
 """How long a connection is left to a worker that has fewer; then whoever is free takes it."""
+PAUSE_S = 0.5
+"""How long a worker that can take no more, for lack of files or memory, lets connections wait before it tries again."""
+
+log = get_logger(__name__)
 
 
 class Seats:
@@ -110,14 +115,20 @@ class FairServer(Server):
 
     def _take_after_all(self, listening: socket.socket) -> None:
         if not self.should_exit:
-            self._take(listening)
             self._listen(listening)
+            self._take(listening)
 
     def _take(self, listening: socket.socket) -> bool:
-        """Whether there was a connection to take."""
+        """Whether there was a connection, and it could be taken."""
         try:
             taken, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):     # another was quicker, or it hung up
+            return False
+        except OSError as error:
+            log.error("no connection can be taken", error=str(error), again_in_s=PAUSE_S)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listening)                           # it stays readable: the loop would only spin
+            loop.call_later(PAUSE_S, self._listen, listening)
             return False
         taken.setblocking(False)
         loop = asyncio.get_running_loop()

@@ -76,6 +76,6 @@ class LeanProtocol(HttpToolsProtocol):
         )
 
     def _length(self) -> int:
-        """Of the body, as far as it is said."""
+        """The length of the body, from its header; too long where the header does not say it."""
         said = [value for name, value in self.headers if name.lower() == b"content-length"]
         return int(said[0]) if len(said) == 1 and said[0].isdigit() else MOST_BYTES + 1

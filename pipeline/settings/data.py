@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from pipeline.settings.group import Group
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""How much an event counts: never less than nothing."""
+Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""A time that says its zone."""
 
 
 class Logs(Group):
     """The behaviour log as it arrives."""
 
-    event_weights: dict[str, float] = Field(
+    event_weights: dict[str, Weight] = Field(
         default={"view": 1.0, "cart": 3.0, "purchase": 5.0, "rating": 1.0, "cancellation": 0.0},
         description="The event types that are accepted, and how much each one counts in interest windows.",
     )
-    earliest_event: datetime = Field(
+    earliest_event: Moment = Field(
         default=datetime(1990, 1, 1, tzinfo=UTC),
         description="An event before this moment has a wrong clock, and is quarantined.",
     )
@@ -91,7 +96,9 @@ class Features(Group):
         default="polars", description="What builds more days than one: this machine, or Spark where it outgrows it."
     )
     memory_budget_mb: float = Field(
-        default=4_000.0, ge=50, description="Above this a range of days is built in buckets of users, on disk between."
+        default=4_000.0,
+        ge=50,
+        description="A range of days that would take more memory is built in buckets of users, by way of files.",
     )
     spark_master: str = Field(
         default="local[2]", description="Spark's master, where the engine is Spark and a command builds the days."

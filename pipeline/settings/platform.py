@@ -36,7 +36,7 @@ class Stores(Group):
 
 
 class Privacy(Group):
-    """What is kept of users' ids, and the keys for it. Both keys belong into the environment, never into a file."""
+    """What is kept of users' ids, and the keys for it. Set both keys in the environment, never in a file."""
 
     pseudonymise: bool = Field(
         default=False, description="Whether ids at rest are keyed pseudonyms. To be decided before the first load."

@@ -13,7 +13,11 @@ class Online(Group):
     """Where served features live."""
 
     type: Literal["sqlite", "redis"] = Field(default="sqlite", description="Which store serves look-ups.")
-    url: str = Field(default="", description="Redis: `host:port[,password=...]`. SQLite: empty for the home folder.")
+    url: str = Field(
+        default="",
+        description="Redis: `host:port[,name=value...]`, with `ssl`, `password`, `socket_timeout` (10 s) and other "
+        "options of redis-py. SQLite: empty for the home folder.",
+    )
     workers: int = Field(default=2, ge=1, description="Processes that answer look-ups over HTTP, each on one core.")
 
 

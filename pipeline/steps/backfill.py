@@ -134,7 +134,7 @@ def _write(day: Day, tables: Sequence[str], settings: Settings, known_at: dateti
         recommend_items(day, settings, known_at, push=False)
 
     timed((BEHAVIOR_EVENTS.name,), lambda: publish_events(day, settings, known_at))
-    timed((SEQUENCE_FEATURES.name, INTEREST_WINDOWS.name), lambda: build_features(day, settings, known_at))
+    timed((SEQUENCE_FEATURES.name, INTEREST_WINDOWS.name), lambda: build_features(day, settings, known_at, tables))
     timed((LONG_TERM_INTEREST.name,), embed)
     timed((RECOMMENDATIONS.name,), recommend)
     return seconds

@@ -20,7 +20,7 @@ from pipeline.contracts import BEHAVIOR_EVENTS, LONG_TERM_INTEREST, RECOMMENDATI
 from pipeline.errors import BadPartition
 from pipeline.partitions import Day, days_between
 from pipeline.settings import Settings
-from pipeline.steps.provenance import LANDING, MODEL, catalogue_of, contents_in, made_from
+from pipeline.steps.provenance import DAY_BEFORE, LANDING, MODEL, catalogue_of, contents_in, day_before_of, made_from
 from pipeline.steps.serving_days import Timeline
 from pipeline.stores.backfills import Backfills
 from pipeline.stores.landing import Landing
@@ -57,9 +57,9 @@ def plan_backfill(
     past = Backfills(recipes.ledger)
     is_met = not again and any(r.asks(first.key, last.key, names, reason) and r.state == "done" for r in past.all())
     is_asked = again or (bool(reason) and not is_met)
-    planned, cannot = [], []
+    planned, cannot, written = [], [], []
     for day in days_between(first, last):
-        written: list[str] = []
+        written = [DAY_BEFORE] if BEHAVIOR_EVENTS.name in written else []
         for table in chosen:
             standing, recipe = recipes.standing(table, day), recipes.of(table, day, written)
             if not recipe.can_be_made:
@@ -140,7 +140,8 @@ class _Recipes:
     def of(self, table: Table, day: Day, written: Sequence[str]) -> Recipe:
         needs = tuple(other.name for other in DEFINITIONS[table].upstream)
         contents = {name: self.contents.get(name, {}) for name in needs} | self.catalogues[table]
-        upstream = made_from(contents, day.key)
+        before = day_before_of(self.contents, table, self.settings)
+        upstream = made_from(contents | before, day.key)
         can_be_made = True
         if table == BEHAVIOR_EVENTS:
             upstream = {LANDING: self.landing.fingerprint(day)}
@@ -151,7 +152,7 @@ class _Recipes:
             version, _ = self.timelines[table].serving(day)
             upstream[MODEL] = str(version and version.number)
             can_be_made = can_be_made and version is not None
-        return Recipe(self.definitions[table], upstream, needs, can_be_made)
+        return Recipe(self.definitions[table], upstream, (*needs, *before), can_be_made)
 
     def _holds_rows(self, name: str, day: Day) -> bool:
         line = self.lines.get((name, day.key))

@@ -64,7 +64,7 @@ def build_in_bulk(
     """
     first, last = days[0], days[-1]
     later = any(day > last for table in definitions for day in lake.days(table))
-    events, spark = events_of(lake, first, last), settings.features.engine == "spark"
+    events, spark = events_of(lake, first, last, settings), settings.features.engine == "spark"
     num = buckets_within(settings.features.memory_budget_mb, events, settings.features.sequence_length)
     if later or (num == 1 and not spark):
         return None

@@ -11,7 +11,7 @@ from pipeline.backfill.content import contents_by_day
 from pipeline.contracts import PARTITION_COLUMN, Table
 from pipeline.partitions import Day, run_key_of
 from pipeline.settings import Settings
-from pipeline.steps.provenance import catalogue_of, provenance, upstream_contents
+from pipeline.steps.provenance import catalogue_of, day_before_of, provenance, upstream_contents
 from pipeline.stores.ledger import Ledger, PartitionRecord
 from pipeline.stores.tables import Committed, Lake
 
@@ -53,7 +53,8 @@ def lines_from(
     """The same from what is known of the rows: their number and their content by day, and the events by day."""
     keys = [*(day.key for day in days), *later]
     within = (min(keys), max(keys))
-    upstream = upstream_contents(ledger, table, within) | catalogue_of(Lake.of(settings), table, keys)
+    events = upstream_contents(ledger, table, (Day.parse(min(keys)).plus(-1).key, max(keys)))
+    upstream = events | day_before_of(events, table, settings) | catalogue_of(Lake.of(settings), table, keys)
     standing = {line.partition: line for line in ledger.partitions(table.name, within)} if later else {}
     nothing = table.empty().with_columns(pl.lit("").alias(PARTITION_COLUMN))
     empty = provenance(table, days[0].key, nothing, upstream, settings)

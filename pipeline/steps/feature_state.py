@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, ITEMS, PARTITION_COLUMN, SEQUENCE_FEATURES, Table
+from pipeline.features.day_ends import each_once
 from pipeline.features.interest_windows import extend_windows
 from pipeline.features.sequences import extend_sequences
 from pipeline.partitions import Day
@@ -48,10 +49,20 @@ def _windows_with(items: pl.DataFrame, settings: Settings) -> Extend:
     return lambda before, events: extend_windows(before, events, items, settings.logs.event_weights)
 
 
-def events_of(lake: Lake, first: Day, last: Day | None) -> pl.LazyFrame:
-    """The events of the days by event time; a tolerated late one may lie in the partition of the day before."""
-    frame = lake.scan(BEHAVIOR_EVENTS, first.plus(-1), last).filter(pl.col("event_time") >= first.start)
-    return frame if last is None else frame.filter(pl.col("event_time") < last.end)
+def events_of(lake: Lake, first: Day, last: Day, settings: Settings) -> pl.LazyFrame:
+    """The events of the days by event time; a tolerated late one may lie a partition early, or in two."""
+    return of_days(lake.scan(BEHAVIOR_EVENTS, first.plus(-1), last), first, last, settings)
+
+
+def of_days(events: pl.LazyFrame, first: Day, last: Day, settings: Settings) -> pl.LazyFrame:
+    """Of the events of partitions, those that happened on the days, each once."""
+    within = (pl.col("event_time") >= first.start) & (pl.col("event_time") < last.end)
+    return each_once(events.filter(within), tolerance_of(settings))
+
+
+def tolerance_of(settings: Settings) -> timedelta:
+    """How far after a day's end an event of that day's files may lie."""
+    return timedelta(minutes=settings.logs.day_end_tolerance_minutes)
 
 
 def newest_before(lake: Lake, table: Table, users: pl.DataFrame, day: Day) -> pl.DataFrame:

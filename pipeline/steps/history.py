@@ -51,7 +51,9 @@ def plan_history(settings: Settings) -> HistoryPlan:
 def restate_history(
     first: Day, last: Day, settings: Settings, known_at: datetime, push: bool = True
 ) -> RestatedHistory:
-    """Publish, build and, with `push`, push a range. Twice is as once; a day that fails is named and left as it was.
+    """Publish a range, build its features and, with `push`, push them. Twice is the same as once.
+
+    A day that fails is named in the result and left as it was.
 
     Raises:
         LogsMissing: no event could be published. Worth a retry.

@@ -13,6 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from pipeline.contracts import BEHAVIOR_EVENTS, LATE_EVENTS, PARTITION_COLUMN, QUARANTINED_EVENTS
+from pipeline.errors import UnbalancedCounts
 from pipeline.events.contract_checks import RowRules
 from pipeline.events.lateness import late_rows
 from pipeline.events.quarantine import quarantined_rows, reasons_by_day
@@ -46,7 +47,7 @@ def keep_late(day: Day, settings: Settings, known_at: datetime) -> int | None:
     """Bring the day's rows that came too late into `late_events`; how many there are. Twice is the same as once.
 
     None where there was nothing to do: these files were searched before, or the day was never published.
-    Raises the error for which the day's files cannot be read.
+    Raises the error for which the day's files cannot be read, and UnbalancedCounts where a row would be nowhere.
     """
     ledger, lake = Ledger(settings.ledger_url), Lake.of(settings)
     line, files = ledger.partition(BEHAVIOR_EVENTS.name, day.key), Landing.of(settings).fingerprint(day)
@@ -58,15 +59,27 @@ def keep_late(day: Day, settings: Settings, known_at: datetime) -> int | None:
     published, quarantined = lake.read(BEHAVIOR_EVENTS, day), lake.read(QUARANTINED_EVENTS, day)
     late = late_rows(delivery.rows, RowRules.of(settings.logs), published, quarantined)
     reasons = reasons_by_day(late.rows).get(day.key, {})
-    _write(day, quarantined_rows(late.rows, known_at), reasons, lake, ledger, known_at)
     counts = line.counts | {"duplicates": late.duplicates, "erased": delivery.erased.get(day.key, 0)}
     counts["late"] = late.rows.height
-    counts["read"] = sum(counts.get(n, 0) for n in ("published", "quarantined", "duplicates", "erased", "late"))
+    counts["read"] = delivery.rows.height + counts["erased"] + late.gone
+    _must_balance(day, counts)
+    _write(day, quarantined_rows(late.rows, known_at), reasons, lake, ledger, known_at)
     details = line.details | {LOOKED_AT: files}
     if (counts, details) != (line.counts, line.details):
         ledger.record_partition(line.model_copy(update={"counts": counts, "details": details, "written_at": known_at}))
     log.info("late events kept", partition=day.key, rows=late.rows.height, reasons=reasons)
     return late.rows.height
+
+
+def _must_balance(day: Day, counts: dict[str, int]) -> None:
+    """Raises UnbalancedCounts unless every row that ever came in is somewhere."""
+    parts = {name: counts.get(name, 0) for name in ("published", "quarantined", "duplicates", "erased", "late")}
+    if counts["read"] != sum(parts.values()):
+        raise UnbalancedCounts(
+            f"{BEHAVIOR_EVENTS.name} {day}: {counts['read']:,} rows in, but "
+            f"{' + '.join(f'{rows:,} {name}' for name, rows in parts.items())}. Nothing was written; this is a fault "
+            "of the platform, please report it."
+        )
 
 
 def take_late(days: Sequence[str], lake: Lake, ledger: Ledger, known_at: datetime) -> None:

@@ -19,6 +19,7 @@ from pipeline.partitions import Day
 from pipeline.settings import Settings
 from pipeline.steps.behavior_logs import publish_events
 from pipeline.steps.late_events import changed_days, keep_late
+from pipeline.steps.provenance import contents_in, day_before_of, made_from
 from pipeline.steps.published import PublishedEvents
 from pipeline.stores.ledger import Ledger
 
@@ -71,15 +72,19 @@ def publish_day(day: Day, settings: Settings, known_at: datetime, looks_back: bo
 def _days_behind(first: Day, before: Day, settings: Settings) -> list[str]:
     """The published days from `first` on whose features were made from other events than now stand."""
     ledger = Ledger(settings.ledger_url)
-    made_from = {
-        line.partition: line.details.get("upstream", {}).get(BEHAVIOR_EVENTS.name)
-        for line in ledger.partitions(SEQUENCE_FEATURES.name)
-    }
+    used = {line.partition: line.details.get("upstream", {}) for line in ledger.partitions(SEQUENCE_FEATURES.name)}
+    contents = contents_in(ledger, [BEHAVIOR_EVENTS])
+    contents |= day_before_of(contents, SEQUENCE_FEATURES, settings)
+
+    def is_behind(key: str) -> bool:
+        now, then = made_from(contents, key), used.get(key, {})
+        return any(then.get(name) != content for name, content in now.items())
+
     return [
         line.partition
         for line in ledger.partitions(BEHAVIOR_EVENTS.name)
         if first.key <= line.partition < before.key
         and line.state in ("published", "empty")
         and line.details.get("content")
-        and line.details["content"] != made_from.get(line.partition)
+        and is_behind(line.partition)
     ]

@@ -17,7 +17,7 @@ from pipeline.contracts import LOOKUP_LOG, STORED_TABLES
 from pipeline.errors import EngineFailure
 from pipeline.observability import get_logger
 from pipeline.settings import Settings
-from pipeline.stores.tables import Lake
+from pipeline.stores.tables import Lake, writer_properties_of
 
 UNFINISHED = timedelta(days=1)
 """Of a table whose old versions nobody reads: how long a file may belong to a read or a write that is under way."""
@@ -67,7 +67,7 @@ def maintain_lake(settings: Settings, known_at: datetime) -> Maintained:
             continue
         delta = lake.open(table)
         try:
-            merged = delta.optimize.compact()
+            merged = delta.optimize.compact(writer_properties=writer_properties_of(table))
         except CommitFailedError as error:
             raise EngineFailure(
                 f"{table.name} was written while its files were merged. Nothing is lost; run it again."

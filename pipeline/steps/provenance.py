@@ -15,6 +15,7 @@ import polars as pl
 from pipeline.backfill.content import catalogue_by_day, content_of, contents_by_day
 from pipeline.backfill.definitions import DEFINITIONS, definition_of
 from pipeline.contracts import BEHAVIOR_EVENTS, ITEMS, Table
+from pipeline.partitions import Day
 from pipeline.settings import Settings
 from pipeline.steps.published import PublishedEvents
 from pipeline.stores.ledger import Ledger
@@ -24,6 +25,8 @@ LANDING = "landing"
 """The upstream of events: the files that were delivered."""
 MODEL = "model"
 """The upstream of served tables: the version that serves the day."""
+DAY_BEFORE = f"{BEHAVIOR_EVENTS.name} of the day before"
+"""The upstream of features beside the day's own events, where the files of a day may hold events of the next one."""
 
 Contents = Mapping[str, Mapping[str, str]]
 """table name -> day -> the content that the ledger names"""
@@ -39,6 +42,14 @@ def contents_in(ledger: Ledger, tables: Sequence[Table], within: tuple[str, str]
 def upstream_contents(ledger: Ledger, table: Table, within: tuple[str, str] | None = None) -> Contents:
     """The contents of the tables that a table is made from, of all days or of those `within` two keys."""
     return contents_in(ledger, DEFINITIONS[table].upstream, within)
+
+
+def day_before_of(contents: Contents, table: Table, settings: Settings) -> Contents:
+    """What is published of the day before each day, where a table is made from it, too."""
+    if not settings.logs.day_end_tolerance_minutes or BEHAVIOR_EVENTS not in DEFINITIONS[table].upstream:
+        return {}
+    published = contents.get(BEHAVIOR_EVENTS.name, {})
+    return {DAY_BEFORE: {Day.parse(key).plus(1).key: content for key, content in published.items()}}
 
 
 def catalogue_of(lake: Lake, table: Table, keys: Iterable[str]) -> Contents:

@@ -69,7 +69,7 @@ class RolledBack(BaseModel):
 
 
 def restate_release(settings: Settings, known_at: datetime, pushed: Collection[Day] = ()) -> RestatedRelease:
-    """Write again every day of vectors and recommendations that another release serves now. Twice is as once.
+    """Rewrite the days of vectors and recommendations that another release serves now. Twice is the same as once.
 
     Args:
         pushed: days that the caller has just pushed.

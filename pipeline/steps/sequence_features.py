@@ -8,6 +8,7 @@ in any order, and repeated, and end the same.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from pipeline.contracts import (
     PARTITION_COLUMN,
     SEQUENCE_FEATURES,
     Table,
+    withdrawn_rows_of,
 )
 from pipeline.errors import LogsMissing
 from pipeline.observability import get_logger
@@ -34,6 +36,7 @@ from pipeline.steps.feature_state import (
     definitions_of,
     events_of,
     newest_before,
+    of_days,
     stamped,
 )
 from pipeline.steps.ledger_news import catch_up
@@ -45,6 +48,8 @@ from pipeline.stores.tables import Committed, Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+FEATURES = (SEQUENCE_FEATURES, INTEREST_WINDOWS)
 
 log = get_logger(__name__)
 
@@ -70,22 +75,31 @@ def publish_features(day: Day, settings: Settings, known_at: datetime, push: boo
     return PublishedFeatures(built=built, pushed=push_features(day, settings) if push else ())
 
 
-def build_features(day: Day, settings: Settings, known_at: datetime) -> BuiltFeatures:
+def build_features(day: Day, settings: Settings, known_at: datetime, only: Collection[str] = ()) -> BuiltFeatures:
     """Replace one day of both tables. Twice is the same as once; a crash leaves the old partition.
+
+    Args:
+        only: names of tables; of the two, the other one is not touched.
 
     Raises:
         LogsMissing: no event was ever published. Worth a retry.
     """
-    return build_history(day, day, settings, known_at)
+    return build_history(day, day, settings, known_at, only=only)
 
 
 def build_history(
-    first: Day, last: Day, settings: Settings, known_at: datetime, session: SparkSession | None = None
+    first: Day,
+    last: Day,
+    settings: Settings,
+    known_at: datetime,
+    session: SparkSession | None = None,
+    only: Collection[str] = (),
 ) -> BuiltFeatures:
     """Replace a range of days of both tables in one pass, one commit for each table; equal to day by day.
 
     Args:
         session: where the engine is Spark, the one to use; else it is begun and ended here, by `spark_master`.
+        only: names of tables; with some, of the two only these are written, in memory.
 
     Raises:
         BadPartition: the range is reversed.
@@ -95,27 +109,27 @@ def build_history(
     lake = Lake.of(settings)
     if not lake.exists(BEHAVIOR_EVENTS):
         raise LogsMissing(f"{BEHAVIOR_EVENTS.name} does not exist yet, so {first} has no events. Publish them first.")
-    definitions = definitions_of(lake, settings)
+    definitions = {t: extend for t, extend in definitions_of(lake, settings).items() if not only or t.name in only}
     with alone(settings, "sequence_features"):
         ledger = Ledger(settings.ledger_url)
         catch_up(lake, ledger, *definitions)
-        if first != last and (bulk := build_in_bulk(settings, lake, definitions, days, known_at, session)):
-            index_newest_days(lake, tuple(definitions))
+        if first != last and not only and (bulk := build_in_bulk(settings, lake, definitions, days, known_at, session)):
+            index_newest_days(lake, FEATURES)
             return bulk
-        events = events_of(lake, first, last).collect()
+        events = events_of(lake, first, last, settings).collect()
         restated = {
             table: _restate(settings, lake, ledger, table, days, events, extend, known_at)
             for table, extend in definitions.items()
         }
         parts = restated.items()
         ledger.record_partitions([line for t, p in parts for line in fresh_lines(ledger, t, p.lines, p.committed)])
-        index_newest_days(lake, tuple(definitions))
+        index_newest_days(lake, FEATURES)
     built = BuiltFeatures(
         first=first.key,
         last=last.key,
         events=events.height,
         users=events["user_id"].n_unique(),
-        rows=restated[SEQUENCE_FEATURES].rows,
+        rows=max(part.rows for part in restated.values()),
         later_rows=max(part.later_rows for part in restated.values()),
         changed=any(part.committed.changed for part in restated.values()),
         versions={table.name: part.committed.version for table, part in restated.items()},
@@ -133,12 +147,11 @@ def draft_features(
         published: the day's rows of `behavior_events`, where these are a draft, too.
     """
     lake = Lake.of(settings)
-    events = events_of(lake, day, day)
+    events = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day)
     if published is not None:
         before = lake.scan(BEHAVIOR_EVENTS, day.plus(-1), day.plus(-1))
         events = pl.concat([before, published.select(BEHAVIOR_EVENTS.names).lazy()])
-        events = events.filter(pl.col("event_time") >= day.start, pl.col("event_time") < day.end)
-    found = events.collect()
+    found = of_days(events, day, day, settings).collect()
     users = found.select("user_id").unique()
     return {
         table: stamped(table, extend(newest_before(lake, table, users, day), found), known_at).select(table.names)
@@ -147,9 +160,10 @@ def draft_features(
 
 
 def push_features(first: Day, settings: Settings, last: Day | None = None) -> tuple[PushedRows, ...]:
-    """Push the newest row of every user who was active from `first` to `last` (default: that one day).
+    """Push the newest row of every user who has, or had, a row from `first` to `last` (default: that one day).
 
-    A user's newest row may lie after `last`: then it is that one that is offered, and refused where it is served.
+    That row may lie after `last`; where it is served already, it is refused. Whoever lost a row of these days to a
+    correction has other rows after them, so it is offered for them, too.
 
     Raises:
         NotFound: the feature definitions were not applied.
@@ -160,8 +174,9 @@ def push_features(first: Day, settings: Settings, last: Day | None = None) -> tu
 
     lake = Lake.of(settings)
     pushed = []
-    for table in (SEQUENCE_FEATURES, INTEREST_WINDOWS):
-        users = lake.scan(table, first, last or first).select("user_id").unique()
+    for table in FEATURES:
+        tables = (table, withdrawn_rows_of(table))
+        users = pl.concat([lake.scan(t, first, last or first).select("user_id") for t in tables]).unique()
         rows = lake.scan(table, first).join(users, on="user_id", how="semi")
         newest = rows.group_by("user_id").agg(pl.col("event_timestamp").max())
         newest = rows.join(newest, on=["user_id", "event_timestamp"], how="semi")
@@ -205,7 +220,7 @@ def _restate(
     if stale.height:
         end = later_days[-1]
         others = lake.current(table, later_days[0]).join(stale.lazy(), on="user_id", how="anti").collect()
-        later = _later_rows(lake, table, rows, stale, first, later_days, extend, known_at)
+        later = _later_rows(settings, lake, table, rows, stale, first, later_days, extend, known_at)
         rows = pl.concat([rows, dated(others), later])
     by_day = dict(rows.group_by(PARTITION_COLUMN).len().iter_rows())
     touched = later[PARTITION_COLUMN].unique().sort().to_list() if stale.height else []
@@ -221,6 +236,7 @@ def _restate(
 
 
 def _later_rows(
+    settings: Settings,
     lake: Lake,
     table: Table,
     rows: pl.DataFrame,
@@ -235,7 +251,8 @@ def _later_rows(
     newest = pl.concat([standing, rows.select(table.names)]).sort("user_id", "event_timestamp")
     newest = newest.unique("user_id", keep="last", maintain_order=True)
     built = pl.DataFrame({PARTITION_COLUMN: [day.key for day in later_days]})
-    events = events_of(lake, later_days[0], later_days[-1]).join(stale.lazy(), on="user_id", how="semi")
+    events = events_of(lake, later_days[0], later_days[-1], settings)
+    events = events.join(stale.lazy(), on="user_id", how="semi")
     events = events.with_columns(pl.col("event_time").dt.date().cast(pl.String).alias(PARTITION_COLUMN))
     events = events.join(built.lazy(), on=PARTITION_COLUMN, how="semi").drop(PARTITION_COLUMN).collect()
     return stamped(table, extend(newest, events), known_at)

@@ -1,11 +1,11 @@
 """
 One run over the days of a served table, of vectors or of lists: how a day's rows are written, recorded and pushed.
 
-What the rows are, and from which inputs, is said by the step that they belong to.
+The step that a table belongs to says what its rows are and what they are made from.
 
-A run that died between writing and pushing, and is made again, finds the days that it wrote beside its own as they
-should be, and has nothing more to do with them. So whoever writes several days also pushes those that stood already.
-They pass the fence: what is served is never replaced by something older.
+When a run dies between writing and pushing, the next one finds the other days that it wrote in order, and would not
+push them. So a run that writes several days also pushes those that were in order already. All of them pass the fence:
+what is served is never replaced by something older.
 """
 
 from __future__ import annotations

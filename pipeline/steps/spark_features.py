@@ -13,9 +13,10 @@ import polars as pl
 
 from pipeline.contracts import BEHAVIOR_EVENTS, PARTITION_COLUMN, Table
 from pipeline.errors import BadSetting
+from pipeline.features.day_ends import each_once
 from pipeline.partitions import Day
 from pipeline.settings import Settings
-from pipeline.steps.feature_state import definitions_of
+from pipeline.steps.feature_state import Extend, definitions_of, tolerance_of
 from pipeline.stores.tables import Lake
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def parts_by_spark(
             lay_by_with_spark(
                 spark,
                 table,
-                extend,
+                _of_each_once(extend, settings),
                 events=lake.file_uris(BEHAVIOR_EVENTS),
                 before=lake.file_uris(table),
                 first=days[0].start,
@@ -65,3 +66,9 @@ def parts_by_spark(
                 rows = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files])
                 rows = rows.cast(dict(table.schema)).sort(table.key)
                 yield table, rows.with_columns(pl.lit(day.key).alias(PARTITION_COLUMN))
+
+
+def _of_each_once(extend: Extend, settings: Settings) -> Extend:
+    """The same on events that may be in two partitions: Spark reads the files as they are."""
+    tolerance = tolerance_of(settings)
+    return lambda before, events: extend(before, each_once(events.lazy(), tolerance).collect())

@@ -18,10 +18,9 @@ from pipeline.evaluation.split import TimeSplit
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
 from pipeline.partitions import Day
 from pipeline.settings import Settings
-from pipeline.steps.item_text import whitening_path
+from pipeline.steps.item_text import text_space
 from pipeline.stores.model_versions import Dataset
 from pipeline.stores.tables import Lake
-from pipeline.text.whitening import Whitening
 
 SAMPLE_ROWS = 100
 
@@ -66,14 +65,15 @@ class TrainingData:
         return Histories.from_events(self.events, catalogue, event_types)
 
     def text_vectors(self, catalogue: Catalogue) -> tuple[np.ndarray | None, str]:
-        """float32 [num_items, dim] and the id of their space, or None; rows of zeros where an item has no text."""
-        rows = self.text.filter(pl.col("space_id") == self.text_space)
+        """float32 [num_items, dim] and the id of their space, or None; rows of zeros where an item had no text yet."""
+        known = pl.col("event_timestamp") < self.split.test_start
+        rows = self.text.filter(known, pl.col("space_id") == self.text_space)
         if rows.is_empty():
             return None, ""
         positions = catalogue.index_of(rows["item_id"].to_list())
         found = np.zeros((catalogue.num_items, len(rows["vector"][0])), dtype=np.float32)
-        known = positions >= FIRST_ITEM
-        found[positions[known]] = np.array(rows["vector"].to_list(), dtype=np.float32)[known]
+        held = positions >= FIRST_ITEM
+        found[positions[held]] = np.array(rows["vector"].to_list(), dtype=np.float32)[held]
         return found, self.text_space
 
     def dataset(self) -> Dataset:
@@ -91,6 +91,7 @@ def read_training_data(as_of: datetime, settings: Settings) -> TrainingData:
 
     Raises:
         BadPartition: no event lies before the validation window, so there is nothing to learn from.
+        NotFound: items have text vectors, but none of the encoder in the settings.
     """
     rules = settings.evaluation
     split = TimeSplit.of(as_of, rules.test_days, rules.validation_days)
@@ -106,14 +107,13 @@ def read_training_data(as_of: datetime, settings: Settings) -> TrainingData:
             f"Training as of {Day.of(as_of)} learns from events before {Day.of(split.validation_start)}, but {first}. "
             "Load older logs, train as of a later day, or shorten evaluation.test_days and evaluation.validation_days."
         )
-    whitening = whitening_path(settings)
     return TrainingData(
         split=split,
         events=events,
         items=lake.scan(ITEMS, version=versions.get(ITEMS.name)).collect(),
         text=lake.scan(ITEM_TEXT, version=versions.get(ITEM_TEXT.name)).collect(),
         vectors=lake.scan(ITEM_VECTORS, version=versions.get(ITEM_VECTORS.name)).collect(),
-        text_space=Whitening.load(whitening).space_id if whitening.is_file() else "",
+        text_space=text_space(lake, settings),
         versions=versions,
         lake=lake,
     )

@@ -1,10 +1,10 @@
 """
-On which day the newest row of each user lies, at a cost that follows the users asked for and not the history.
+Finds the day of each user's newest row. The cost grows with the users asked for, not with the length of the history.
 
     newest_days(lake, SEQUENCE_FEATURES, users, day)
 
-The table `newest_days` knows, as of a version of the table of features; days that were written since are looked
-through. For a user who has a row on a later day, or lost one, all earlier days are.
+The table `newest_days` holds the answer as of one version of the table of features. Days that were written since then
+are read. For a user who has a row on a later day, or has lost one, all earlier days are read.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _encoded(config: RepoConfig, rows: Sequence[FeastRow]) -> list[EncodedRow]:
 
 
 class FencedWrites:
-    """Goes before Feast's class in the bases of a store that has `write_fenced`; leads Feast's own ways in to it."""
+    """Sends what Feast writes through `write_fenced`. List it before Feast's class in the bases of a store."""
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[FeastRow], progress: Callable[[int], Any] | None

@@ -27,6 +27,7 @@ from pipeline.stores.fence import FAR_PAST, Clock, time_of
 from pipeline.stores.lean_reads import LeanReads, Stored
 from pipeline.stores.online import ROWS_A_TRANSACTION, Fenced, FencedWrites, answering
 from pipeline.stores.online_erasure import without_erased
+from pipeline.stores.redis_address import redis_address
 
 KEYS_A_SCAN = 1000
 ROWS_A_SCRIPT = 50
@@ -72,6 +73,9 @@ return 1
 
 class FencedRedisOnlineStore(LeanReads, FencedWrites, RedisOnlineStore):
     """Feast's hash for each entity with one more field a view, its clock. One script call a row, pipelined."""
+
+    _parse_connection_string = staticmethod(redis_address)
+    """Where Feast looks for the servers and the options of its clients."""
 
     def write_fenced(self, config: RepoConfig, view: FeatureView, rows: Sequence[EncodedRow]) -> Fenced:
         """Write the rows that are newer than what is served, each as a whole. Raises EngineFailure."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from pipeline.errors import EngineFailure
 from pipeline.settings import Settings
 from pipeline.stores.fence import FAR_PAST, time_of
+from pipeline.stores.redis_address import redis_address
 
 PROJECT = "interest"
 
@@ -62,23 +63,13 @@ def _of_redis(settings: Settings, views: Sequence[str]) -> list[ServedView]:
     from redis import Redis
     from redis.exceptions import RedisError
 
-    address, *options = [part.strip() for part in settings.online.url.split(",")]
-    host, _, port = address.partition(":")
-    given = dict(option.split("=", 1) for option in options if "=" in option)
-    client = Redis(
-        host=host,
-        port=int(port or 6379),
-        password=given.get("password"),
-        username=given.get("username"),
-        db=int(given.get("db", 0)),
-        ssl=given.get("ssl", "false").lower() == "true",
-        socket_connect_timeout=5,
-        socket_timeout=10,
-    )
+    (server, *_), options = redis_address(settings.online.url)
+    client = Redis(**server, **options)
     try:
         found = client.mget([f"newest:{PROJECT}:{view}" for view in views])
     except RedisError as error:
-        raise EngineFailure(f"The online store at {address} did not answer: {error}. Try again.") from error
+        where = "{host}:{port}".format(**server)
+        raise EngineFailure(f"The online store at {where} did not answer: {error}. Try again.") from error
     finally:
         client.close()
     return [

@@ -180,9 +180,9 @@ class Lake:
         return Settled(wanted, erased, self.exists(table) and same_rows(table, standing, wanted), withdrawn)
 
     def keep_withdrawn(self, table: Table, rows: pl.DataFrame, known_at: datetime | None) -> None:
-        """Lay rows by that a table is about to lose. A write that dies after this and is made again, says it again.
+        """Keep the rows that a table is about to lose. Safe to repeat, after a write that died before it lost them.
 
-        None is withdrawn before it was created, also where the clock that says so is behind.
+        A row is never withdrawn before it was created, even if the clock of this machine is behind.
         """
         if rows.is_empty() or known_at is None:
             return
@@ -256,7 +256,7 @@ class Lake:
             "partition_by": [PARTITION_COLUMN] if table.daily else None,
             "storage_options": self.storage_options,
             "configuration": kept_out_of_the_log(table),
-            "writer_properties": WriterProperties(max_row_group_size=ROWS_A_GROUP) if table.keeps_versions else None,
+            "writer_properties": writer_properties_of(table),
             "commit_properties": CommitProperties(custom_metadata={"contract": table.version, **(note or {})}),
         }
         rows = frame.to_arrow()
@@ -276,6 +276,11 @@ class Lake:
                         "run the partition again."
                     ) from error
         raise AssertionError("unreachable")
+
+
+def writer_properties_of(table: Table) -> WriterProperties | None:
+    """How rows lie in a table's files, whoever writes them: in small groups where single rows are looked for."""
+    return WriterProperties(max_row_group_size=ROWS_A_GROUP) if table.keeps_versions else None
 
 
 def kept_out_of_the_log(table: Table) -> dict[str, str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 EPSILON = 1e-5
 
@@ -61,13 +60,6 @@ class Whitening:
         """float32 [items, width] -> float32 [items, dim] of unit length"""
         white = (vectors - self.mean) @ self.projection
         return white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-9)
-
-    def save(self, path: Path) -> None:
-        """Write one safetensors file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        save_file({"mean": self.mean, "projection": self.projection}, draft, metadata={"encoder": self.encoder})
-        draft.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Whitening:

@@ -49,7 +49,9 @@ def test_a_catalogue_knows_neither_later_items_nor_later_descriptions():
     catalogue = Catalogue.from_frames(ITEM_ROWS, EVENTS, as_of=day(6))
     assert catalogue.item_ids[2:] == ("i1", "i2", "i3", "nowhere")
     assert catalogue.titles[2:] == ("one", "two", "unknown", "unknown")
-    later = Catalogue.from_frames(ITEM_ROWS, EVENTS, as_of=day(8))
+    at_the_moment = Catalogue.from_frames(ITEM_ROWS, EVENTS, as_of=day(8))
+    assert at_the_moment.titles[2] == "one", "renamed from that moment on"
+    later = Catalogue.from_frames(ITEM_ROWS, EVENTS, as_of=day(9))
     assert later.item_ids[2:] == ("i1", "i2", "i3", "i9", "nowhere")
     assert later.titles[2] == "one, renamed later"
 
@@ -65,7 +67,8 @@ def test_a_catalogue_knows_no_later_vectors_and_none_of_an_older_encoder():
     assert list(found) == ["audio", "image"]
     assert found["image"].tolist() == [[0, 0], [0, 0], [3, 4], [0, 0], [0, 0]]
     assert found["audio"].tolist() == [[0], [0], [0], [1], [0]]
-    assert CATALOGUE.with_vectors(rows, day(7)).vectors["image"][4].tolist() == [5, 6]
+    assert CATALOGUE.with_vectors(rows, day(7)).vectors["image"][4].tolist() == [0, 0]
+    assert CATALOGUE.with_vectors(rows, day(8)).vectors["image"][4].tolist() == [5, 6]
     assert CATALOGUE.vectors == {}
 
 

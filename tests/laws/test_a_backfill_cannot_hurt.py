@@ -18,7 +18,7 @@ from pipeline.contracts import (
 )
 from pipeline.errors import BadPartition, BeyondTolerance
 from pipeline.partitions import Day
-from pipeline.settings import Backfill, Features, Settings
+from pipeline.settings import Backfill, Features, Logs, Settings
 from pipeline.steps.backfill import here, run_backfill
 from pipeline.steps.backfill_plan import plan_backfill
 from pipeline.stores.backfills import Backfills
@@ -186,6 +186,19 @@ def test_what_somebody_asks_for_is_done_once(days: Settings):
     assert versions(days) == before, "what says the same is not written"
     assert planned(days, **asked) == {}
     assert len(planned(days, **asked, again=True)) == 5
+
+
+def test_of_the_features_only_the_table_that_is_asked_for_is_written(days: Settings):
+    settings = redefined(days).model_copy(update={"logs": Logs(event_weights={"view": 2.0})})
+    before = versions(settings)
+    only = plan_backfill(FIRST, LAST, settings, [INTEREST_WINDOWS.name])
+    assert {table for table, _ in planned(settings)} >= {SEQUENCE_FEATURES.name, INTEREST_WINDOWS.name}
+    run_backfill(only, settings, LATER, accept=True)
+    after = versions(settings)
+    assert after[SEQUENCE_FEATURES.name] == before[SEQUENCE_FEATURES.name]
+    assert after[INTEREST_WINDOWS.name] > before[INTEREST_WINDOWS.name]
+    assert {table for table, _ in planned(settings, tables=[SEQUENCE_FEATURES.name])} == {SEQUENCE_FEATURES.name}
+    assert planned(settings, tables=[INTEREST_WINDOWS.name]) == {}
 
 
 def test_too_great_a_difference_stops_it_before_anything_is_written(days: Settings):

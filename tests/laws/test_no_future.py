@@ -1,4 +1,4 @@
-"""Law 4: change, add or delete any event after t, and what a training row of time t holds stays identical."""
+"""Law 4: change, add or delete anything after t, and what a training row and a catalogue of time t hold stays."""
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contracts import BEHAVIOR_EVENTS
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEM_VECTORS, ITEMS
 from pipeline.features.histories import Catalogue, Histories, microseconds_of
 from pipeline.features.training_rows import TrainingRows, build_training_rows
 
@@ -78,6 +78,33 @@ def test_every_label_comes_after_its_row(all_events):
             labels = np.arange(rows.future_starts[at], ends[at])
             assert (histories.owners[labels] == histories.owners[at]).all()
             assert (day[labels] > day[at]).all() and (day[labels] <= day[at] + days).all()
+
+
+described = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 9)), max_size=20)
+"""item, day from which a description and a vector hold, what they say"""
+
+
+def catalogue_of(rows: list[tuple[int, int, int]], seen: list[int], moment: datetime) -> tuple:
+    """All that the catalogue of `moment` says, where these items had an event before it."""
+    said = {(f"i{item}", START + timedelta(days=day)): number for item, day, number in rows}
+    facts = [(item, since, number) for (item, since), number in said.items()]
+    items = pl.DataFrame([(i, f"title {n}", [f"c{n}"], since) for i, since, n in facts], ITEMS.schema, orient="row")
+    shown = [(i, "image", [float(n), 1.0], since) for i, since, n in facts]
+    vectors = pl.DataFrame(shown, ITEM_VECTORS.schema, orient="row")
+    named = [(f"e{item}", "u", f"i{item}", "view", START, None, START) for item in seen]
+    events = pl.DataFrame(named, BEHAVIOR_EVENTS.schema, orient="row")
+    found = Catalogue.from_frames(items, events, moment).with_vectors(vectors, moment)
+    return found, {modality: matrix.tolist() for modality, matrix in found.vectors.items()}
+
+
+@given(before=described, after=described, other=described, seen=st.lists(st.integers(0, 6), max_size=4, unique=True))
+@settings(max_examples=60, deadline=None)
+def test_a_catalogue_does_not_change_when_its_future_does_from_the_next_moment_on(before, after, other, seen):
+    cut = 6
+    one = before + [(item, cut + day, said) for item, day, said in after]
+    two = before + [(item, cut + day, said) for item, day, said in other]
+    moment = START + timedelta(days=cut)
+    assert catalogue_of(one, seen, moment) == catalogue_of(two, seen, moment)
 
 
 def test_this_suite_looks_at_every_input_of_a_row():

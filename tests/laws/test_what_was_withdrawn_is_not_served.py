@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from pipeline.contracts import BEHAVIOR_EVENTS, SEQUENCE_FEATURES
+from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, SEQUENCE_FEATURES
 from pipeline.partitions import Day
 from pipeline.steps.online_withdrawals import withdraw_online
-from pipeline.steps.sequence_features import build_history, publish_features, push_features
+from pipeline.steps.sequence_features import build_features, build_history, publish_features, push_features
 from pipeline.stores.ledger import Ledger
 from pipeline.stores.served_rows import served_keys, served_rows
 from pipeline.stores.tables import Lake
@@ -43,3 +43,23 @@ def test_a_withdrawn_user_is_served_the_newest_row_that_stands_and_nobody_else_i
     assert served_rows(online, SEQUENCE_FEATURES, ["stays"]).equals(before)
     assert sorted(served_keys(online, SEQUENCE_FEATURES.name)) == ["stays", "went back"]
     assert withdraw_online(online, NOW).users == 0
+
+
+def test_who_loses_an_earlier_day_is_served_without_it_also_after_a_run_that_died_before_its_push(online):
+    lake, users = Lake.of(online), ["lost a day", "kept it"]
+    first, third = Day.parse("2026-05-01"), Day.parse("2026-05-03")
+    for day in (first, third):
+        publish(lake, day, users)
+    build_history(first, third, online, NOW)
+    push_features(first, online, third)
+
+    publish(lake, first, ["kept it"])
+    build_features(first, online, NOW + timedelta(hours=1))             # it dies here, and is made again
+    again = publish_features(first, online, NOW + timedelta(hours=2))
+    assert not again.built.changed and [rows.accepted for rows in again.pushed] == [1, 1]
+    served = served_rows(online, SEQUENCE_FEATURES, users).sort("user_id")
+    assert served.select("user_id", "num_events").rows() == [("kept it", 2), ("lost a day", 1)]
+    assert served["event_timestamp"].to_list() == [third.as_of] * 2
+    (windows,) = served_rows(online, INTEREST_WINDOWS, ["lost a day"]).to_dicts()
+    stands = lake.current(INTEREST_WINDOWS, third, third).filter(pl.col("user_id") == "lost a day").drop("created")
+    assert windows == stands.collect().to_dicts()[0]

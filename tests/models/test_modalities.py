@@ -29,7 +29,7 @@ def world(interest_world):
         if position >= FIRST_ITEM and position != SILENT and position % every == 0
     ]
     frame = pl.DataFrame(rows, schema=ITEM_VECTORS.schema, orient="row")
-    return replace(interest_world, catalogue=interest_world.catalogue.with_vectors(frame, EPOCH))
+    return replace(interest_world, catalogue=interest_world.catalogue.with_vectors(frame, AS_OF))
 
 
 def test_vectors_are_whitened_and_rows_of_zeros_where_there_is_none(world):

@@ -1,14 +1,21 @@
 """Embedding the catalogue: each item once, in one space that stays."""
 
+import hashlib
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
-from pipeline.contracts import ITEM_TEXT, ITEMS
-from pipeline.settings import Settings, Text
-from pipeline.steps.item_text import embed_items, whitening_path
+from pipeline.contracts import BEHAVIOR_EVENTS, ITEM_TEXT, ITEM_TEXT_SPACES, ITEM_VECTORS, ITEMS
+from pipeline.errors import NotFound
+from pipeline.evaluation.split import TimeSplit
+from pipeline.features.histories import Catalogue
+from pipeline.settings import Settings, Stores, Text
+from pipeline.steps.item_text import embed_items, text_space
+from pipeline.steps.training_data import TrainingData
 from pipeline.stores.feature_store import apply_definitions, open_feature_store
 
 SINCE = datetime(2025, 1, 1, tzinfo=UTC)
@@ -45,10 +52,9 @@ def test_every_item_gets_one_unit_vector_of_one_space(lake, settings, known_at, 
 
 def test_a_second_run_writes_nothing(lake, settings, known_at, shop):
     first = embed_items(settings, known_at)
-    kept = whitening_path(settings).read_bytes()
     second = embed_items(settings, known_at + timedelta(days=1))
     assert second == first.model_copy(update={"embedded": 0, "pushed": 0})
-    assert whitening_path(settings).read_bytes() == kept
+    assert lake.version(ITEM_TEXT_SPACES) == 0
 
 
 def test_the_vectors_are_served_also_after_a_run_that_died_before_its_push(lake, settings, known_at, shop):
@@ -101,3 +107,51 @@ def test_another_encoder_setting_has_a_space_of_its_own_beside_the_first(lake, s
 def test_no_item_is_no_trouble(settings, known_at):
     done = embed_items(settings, known_at)
     assert (done.space_id, done.items, done.embedded, done.version) == ("", 0, 0, None)
+
+
+def test_another_machine_with_the_same_lake_is_of_the_same_space(lake, settings, tmp_path, known_at, shop):
+    first = embed_items(settings, known_at)
+    stores = Stores(lake=settings.lake_url, ledger=settings.ledger_url)
+    elsewhere = Settings.load(home=tmp_path / "elsewhere", stores=stores)
+    apply_definitions(elsewhere)
+    assert text_space(lake, elsewhere) == first.space_id
+    lake.overwrite(ITEMS, items(TITLES | {"z": "green tea cup"}))
+    later = embed_items(elsewhere, known_at + timedelta(days=1))
+    assert (later.space_id, later.embedded) == (first.space_id, 1)
+    vectors = {row["item_id"]: np.array(row["vector"]) for row in lake.scan(ITEM_TEXT).collect().to_dicts()}
+    assert vectors["z"] @ vectors["b"] > vectors["z"] @ vectors["c"]
+
+
+def test_a_training_is_told_when_no_item_has_a_vector_of_its_encoder(lake, settings, home, known_at, shop):
+    assert text_space(lake, settings) == ""
+    space = embed_items(settings, known_at).space_id
+    other = Settings.load(home=home, text=Text(max_tokens=4))
+    with pytest.raises(NotFound, match=rf"{space}.*4 tokens.*Nothing was trained.*interest train"):
+        text_space(lake, other)
+
+
+def test_a_whitening_that_lies_in_the_home_is_brought_into_the_lake(lake, settings, known_at, shop):
+    first = embed_items(settings, known_at)
+    (row,) = lake.scan(ITEM_TEXT_SPACES).collect().to_dicts()
+    mean, projection = (np.array(row[name], dtype=np.float32) for name in ("mean", "projection"))
+    name = hashlib.sha256(row["encoder"].encode()).hexdigest()[:12]
+    file = settings.place(f"models/item_text/whitening-{name}.safetensors")
+    file.parent.mkdir(parents=True)
+    arrays = {"mean": mean, "projection": projection.reshape(len(mean), -1)}
+    save_file(arrays, file, metadata={"encoder": row["encoder"]})
+    shutil.rmtree(lake.path(ITEM_TEXT_SPACES))
+    again = embed_items(settings, known_at + timedelta(days=1))
+    assert (again.space_id, again.embedded, again.version) == (first.space_id, 0, first.version)
+    assert lake.scan(ITEM_TEXT_SPACES).collect().to_dicts() == [row]
+
+
+def test_a_training_reads_no_text_that_was_known_only_later(lake, settings, known_at):
+    split = TimeSplit.of(SINCE + timedelta(days=30), 7, 7)
+    later = items({"y": "described on the first day of the test"}, split.test_start)
+    lake.overwrite(ITEMS, pl.concat([items(TITLES), later]))
+    space = embed_items(settings, known_at).space_id
+    text, others = lake.scan(ITEM_TEXT).collect(), [table.empty() for table in (BEHAVIOR_EVENTS, ITEMS, ITEM_VECTORS)]
+    data = TrainingData(split, others[0], others[1], text, others[2], space, {}, lake)
+    catalogue = Catalogue.of([("a", "red tea cup", ()), ("y", "unknown", ())])
+    vectors, named = data.text_vectors(catalogue)
+    assert named == space and [bool(row.any()) for row in vectors] == [False, False, True, False]

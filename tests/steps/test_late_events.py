@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import polars as pl
 import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, LATE_EVENTS, QUARANTINED_EVENTS, SEQUENCE_FEATURES
+from pipeline.errors import UnbalancedCounts
+from pipeline.events.lateness import late_rows
 from pipeline.partitions import Day
 from pipeline.report.summary import claims
 from pipeline.settings import Logs, Settings
+from pipeline.steps.backfill import run_backfill
+from pipeline.steps.backfill_plan import plan_backfill
 from pipeline.steps.behavior_logs import publish_events, publish_history
+from pipeline.steps.late_events import keep_late
 from pipeline.steps.log_lookback import publish_day
 from pipeline.steps.report import collect_facts, quality_of
 from pipeline.steps.sequence_features import build_features, build_history
@@ -229,3 +235,59 @@ def test_an_erased_user_leaves_the_late_events_and_no_file_brings_them_back(publ
     publish_day(TODAY, published, NOW)
     assert {json.loads(raw)["user_id"] for raw in lake.read(LATE_EVENTS, OLD)["raw"]} == {"u1", "u2"}
     assert balance(ledger, OLD)["late"] == 2
+
+
+def test_rows_that_stand_are_counted_also_when_their_file_is_gone(published, ledger):
+    deliver(published, OLD, [row(OLD, n) for n in range(3, 12)])
+    deliver(published, OLD, [row(OLD, 90), row(OLD, 91, user_id=None), row(OLD, 90)], "late")
+    assert publish_day(TODAY, published, NOW).late == {OLD.key: 2}
+    assert balance(ledger, OLD) == {"published": 12, "duplicates": 1, "late": 2}
+    assert ledger.partition(BEHAVIOR_EVENTS.name, OLD.key).counts["read"] == 9 + 3 + 3
+
+
+@pytest.mark.parametrize("lost", ["rows", "duplicates"])
+def test_a_late_row_that_would_be_nowhere_is_told_and_nothing_is_written(published, lake, ledger, monkeypatch, lost):
+    deliver(published, OLD, [row(OLD, 90), row(OLD, 4)], "late")
+    before = state_of(lake, ledger)
+
+    def losing(*given):
+        late = late_rows(*given)
+        return replace(late, rows=late.rows.head(0)) if lost == "rows" else replace(late, duplicates=0)
+
+    monkeypatch.setattr("pipeline.steps.late_events.late_rows", losing)
+    with pytest.raises(UnbalancedCounts, match=r"14 rows in, but 12 published.*Nothing was written"):
+        keep_late(OLD, published, NOW)
+    assert state_of(lake, ledger) == before
+
+
+def test_a_day_is_behind_when_the_files_of_the_day_before_bring_an_event_of_it(published, ledger):
+    tolerant = published.model_copy(update={"logs": Logs(lookback_days=3, day_end_tolerance_minutes=10)})
+    assert not publish_history(TODAY.plus(-6), TODAY.plus(-1), tolerant, NOW).failed
+    build_history(TODAY.plus(-6), TODAY.plus(-1), tolerant, NOW)
+    assert publish_day(TODAY, tolerant, NOW).partitions == (TODAY.key,)
+    spilled = row(RECENT, 90, event_time=(RECENT.end + timedelta(minutes=2)).isoformat())
+    deliver(tolerant, RECENT, [spilled], "late")
+    after = RECENT.plus(1)
+    assert publish_day(TODAY, tolerant, NOW).partitions == (RECENT.key, after.key, TODAY.key)
+    build_features(RECENT, tolerant, NOW)
+    assert [p.day for p in plan_backfill(RECENT, after, tolerant).partitions if p.table == SEQUENCE_FEATURES.name] == [
+        after.key
+    ]
+    build_features(after, tolerant, NOW)
+    assert ledger.partition(SEQUENCE_FEATURES.name, after.key).counts["events"] == 13
+    assert publish_day(TODAY, tolerant, NOW).partitions == (TODAY.key,)
+    assert plan_backfill(RECENT, after, tolerant).partitions == ()
+
+
+def test_a_plan_writes_the_day_after_one_whose_files_may_hold_events_of_it(published):
+    tolerant = published.model_copy(update={"logs": Logs(day_end_tolerance_minutes=10)})
+    assert not publish_history(TODAY.plus(-6), TODAY.plus(-1), tolerant, NOW).failed
+    build_history(TODAY.plus(-6), TODAY.plus(-1), tolerant, NOW)
+    deliver(tolerant, RECENT, [row(RECENT, 90)], "late")
+    made = plan_backfill(RECENT, RECENT.plus(1), tolerant)
+    why = {(p.table, p.day): p.reasons for p in made.partitions}
+    assert why[SEQUENCE_FEATURES.name, RECENT.plus(1).key] == (
+        f"upstream is written: {BEHAVIOR_EVENTS.name} of the day before",
+    )
+    run_backfill(made, tolerant, NOW, accept=True)
+    assert plan_backfill(RECENT, RECENT.plus(1), tolerant).partitions == ()

@@ -3,10 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+from deltalake import write_deltalake
+from pyarrow.parquet import read_metadata
 
 from pipeline.contracts import INTEREST_WINDOWS, LOOKUP_LOG, SEQUENCE_FEATURES
 from pipeline.partitions import Day
 from pipeline.steps.maintenance import maintain_lake
+from pipeline.stores.row_groups import ROWS_A_GROUP
 
 DAY = Day.parse("2026-03-01")
 WRITTEN = datetime(2026, 4, 1, tzinfo=UTC)
@@ -25,8 +28,6 @@ def test_small_files_are_merged_and_every_version_still_says_the_same(lake, sett
     for user in ("bo", "cy", "di"):
         lake.open(SEQUENCE_FEATURES)  # each append leaves a file of its own, as a crash-safe writer does
         frame = rows([user]).with_columns(pl.lit(DAY.key).alias("event_date"))
-        from deltalake import write_deltalake
-
         write_deltalake(lake.path(SEQUENCE_FEATURES), frame.to_arrow(), mode="append")
     before = lake.read(SEQUENCE_FEATURES, DAY)
     first = lake.scan(SEQUENCE_FEATURES, version=0).collect()
@@ -38,6 +39,21 @@ def test_small_files_are_merged_and_every_version_still_says_the_same(lake, sett
     again = maintain_lake(settings, WRITTEN).tables[0]
     assert (again.merged_files, again.deleted_files) == (0, 0)
     assert not lake.replace(SEQUENCE_FEATURES, DAY, before).changed
+
+
+def test_merged_files_have_small_groups_of_rows_too(lake, settings):
+    for part in range(3):
+        frame = rows([f"u{part}{number:03d}" for number in range(500)]).with_columns(event_date=pl.lit(DAY.key))
+        if part == 0:
+            lake.replace(SEQUENCE_FEATURES, DAY, frame.drop("event_date"))
+        else:
+            write_deltalake(lake.path(SEQUENCE_FEATURES), frame.to_arrow(), mode="append")
+    (done,) = maintain_lake(settings, WRITTEN).tables
+    assert (done.merged_files, done.written_files) == (3, 1)
+    (file,) = lake.file_uris(SEQUENCE_FEATURES)
+    told = read_metadata(file)
+    groups = [told.row_group(number).num_rows for number in range(told.num_row_groups)]
+    assert sum(groups) == 1500 and max(groups) <= ROWS_A_GROUP
 
 
 def test_what_no_kept_version_needs_is_deleted(lake, settings, tmp_path):

@@ -8,8 +8,10 @@ import pytest
 
 from pipeline.contracts import BEHAVIOR_EVENTS, INTEREST_WINDOWS, ITEMS, SEQUENCE_FEATURES
 from pipeline.errors import BadPartition, LogsMissing
+from pipeline.features.day_ends import each_once
 from pipeline.partitions import Day
-from pipeline.steps.sequence_features import build_features, build_history
+from pipeline.settings import Logs
+from pipeline.steps.sequence_features import build_features, build_history, draft_features
 
 FIRST = Day.parse("2026-03-01")
 USERS = ("anna", "bo", "cy", "di")
@@ -170,3 +172,37 @@ def test_without_any_published_event_the_step_says_so(settings, ledger):
 def test_a_reversed_range_is_refused(lake, ledger, settings, published):
     with pytest.raises(BadPartition, match="reversed"):
         build_history(published[3], published[0], settings, at(0))
+
+
+@pytest.mark.parametrize("budget_mb", [4_000.0, 0.01], ids=["in memory", "in buckets"])
+def test_an_event_in_the_files_of_two_days_counts_once(lake, ledger, settings, published, budget_mb):
+    days = published[:3]
+    features = settings.features.model_copy(update={"memory_budget_mb": budget_mb})
+    tolerant = settings.model_copy(update={"features": features, "logs": Logs(day_end_tolerance_minutes=10)})
+    build_history(days[0], days[-1], tolerant, at(0))
+    clean = {table: content(lake, table) for table in BOTH}
+    lines = [(line.partition, line.counts) for line in ledger.partitions(SEQUENCE_FEATURES.name)]
+    first = [lake.read(BEHAVIOR_EVENTS, day).filter(pl.col("event_time") < day.start + timedelta(minutes=10))
+             for day in days[1:]]
+    assert all(frame.height for frame in first)
+    for day, spilled in zip(days, first, strict=False):
+        lake.replace(BEHAVIOR_EVENTS, day, pl.concat([lake.read(BEHAVIOR_EVENTS, day), spilled]))
+    for table in BOTH:
+        lake.replace_range(table, days[0], days[-1], table.empty().with_columns(event_date=pl.lit("")))
+    build_history(days[0], days[-1], tolerant, at(1))
+    for table in BOTH:
+        assert content(lake, table).equals(clean[table])
+        drafted = draft_features(days[1], tolerant, at(2))[table].drop("created").sort(table.key)
+        assert drafted.equals(clean[table].filter(pl.col("event_timestamp") == days[1].as_of))
+    assert [(line.partition, line.counts) for line in ledger.partitions(SEQUENCE_FEATURES.name)] == lines
+
+
+def test_of_two_events_of_one_id_the_same_one_counts_in_any_order():
+    midnight = FIRST.start
+    rows = [("a", "anna", item, "view", midnight + timedelta(minutes=2), None, midnight) for item in ("i1", "i2")]
+    rows += [(name, "anna", "i3", "view", midnight + timedelta(minutes=30), None, midnight) for name in ("a", "b", "b")]
+    for given in (rows, rows[::-1]):
+        events = pl.DataFrame(given, BEHAVIOR_EVENTS.schema, orient="row").lazy()
+        kept = each_once(events, timedelta(minutes=10)).collect().sort("event_time", "event_id")
+        assert kept.select("event_id", "item_id").rows() == [("a", "i2"), ("a", "i3"), ("b", "i3"), ("b", "i3")]
+        assert each_once(events, timedelta(0)).collect().height == 5
