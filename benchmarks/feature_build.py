@@ -70,7 +70,7 @@ def main() -> None:
 
 def ours(folder: Path, budget_mb: float = 2_000) -> None:
     from pipeline.contracts import INTEREST_WINDOWS, SEQUENCE_FEATURES
-    from pipeline.features.buckets import buckets_within, in_buckets
+    from pipeline.features.buckets import buckets_within, in_buckets, one_ahead
     from pipeline.features.interest_windows import extend_windows
     from pipeline.features.ragged import in_order
     from pipeline.features.sequences import extend_sequences
@@ -79,8 +79,7 @@ def ours(folder: Path, budget_mb: float = 2_000) -> None:
     events = pl.scan_parquet(folder / "events.parquet").select("user_id", *ARRAYS.values(), "event_id")
     num = buckets_within(budget_mb, events, LENGTH, newest_only=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch, files_in(folder / "ours.parquet") as write:
-        for bucket in in_buckets(events, num, Path(scratch)):
-            ordered = in_order(bucket)
+        for ordered in one_ahead(in_order(bucket) for bucket in in_buckets(events, num, Path(scratch))):
             sequences = extend_sequences(SEQUENCE_FEATURES.empty(), ordered, LENGTH, newest_only=True)
             windows = extend_windows(INTEREST_WINDOWS.empty(), ordered, items, WEIGHTS, newest_only=True)
             write(sequences.join(windows.drop("num_events"), on=["user_id", "event_timestamp"]))

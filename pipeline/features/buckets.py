@@ -6,11 +6,15 @@ The cut goes through files of a scratch folder, once. What a bucket takes is tol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+
+Part = TypeVar("Part")
 
 BYTES_AN_EVENT = 700
 """What a bucket takes at its peak for each of its events, measured: as read, in order, and cut into parts."""
@@ -37,6 +41,20 @@ def buckets_within(budget_mb: float, events: pl.LazyFrame, length: int, newest_o
     rows = events.select(pl.len()).collect(engine="streaming").item()
     listed = entries.sum().collect(engine="streaming").item() * SAMPLED
     return max(1, ceil((rows * BYTES_AN_EVENT + listed * BYTES_AN_ENTRY) / left))
+
+
+def one_ahead(parts: Generator[Part]) -> Iterator[Part]:
+    """The same parts; each is made in a thread while the one before it is used, so both cost time once."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, parts, end)
+        try:
+            while (part := coming.result()) is not end:
+                coming = thread.submit(next, parts, end)
+                yield part
+        finally:
+            coming.exception()  # one that is being made is waited for
+            parts.close()
 
 
 def in_buckets(frame: pl.LazyFrame, num: int, scratch: Path) -> Iterator[pl.DataFrame]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from pipeline.backfill.content import Content, content_by_day
 from pipeline.contracts import SEQUENCE_FEATURES, Table
-from pipeline.features.buckets import buckets_within, in_buckets
+from pipeline.features.buckets import buckets_within, in_buckets, one_ahead
 from pipeline.features.ragged import in_order
 from pipeline.observability import get_logger
 from pipeline.partitions import Day, run_key_of
@@ -79,7 +79,7 @@ def build_in_bulk(
         else:
             rows_of = _rows_of(lake, definitions, first, known_at)
             parts = parts_by_bucket(tuple(definitions), rows_of, in_buckets(events, num, Path(scratch, "events")))
-        contents = lay_by(laid, parts)
+        contents = lay_by(laid, one_ahead(parts))
         written = {
             table: write_days(settings, lake, ledger, table, days, laid, contents[table], by_day, known_at)
             for table in definitions
