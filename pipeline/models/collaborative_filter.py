@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
-from pipeline.models.baselines import ImplicitALS
+from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories, microseconds_of
 from pipeline.models.factor_model import FactorModel
+from pipeline.models.factor_start import start as begin
 from pipeline.models.factor_training import MOST_FOR_THE_MEAN, FactorTraining
 from pipeline.models.interest_strength import fit_strength, strengths
 from pipeline.models.interest_vectors import Encode
@@ -67,6 +67,8 @@ class CollaborativeFilterConfig:
     negatives: int = 2_048
     learn_the_window: bool = True
     """whether the factors are learned again from all events when everything has been chosen on the window"""
+    new_days_only: bool = False
+    """whether a fit that follows on the last version learns, when all is chosen, from the days after it alone"""
     validation_days: float = 14.0
     """where no start of the validation window is given"""
     seed: int = 7
@@ -87,6 +89,8 @@ class CollaborativeFilter:
     """how strongly the LTI's products with the items speak: a + b log(1 + events)"""
     interest_items: np.ndarray | None = None
     """float32 [num_items, dim]: the items in the space of the LTI"""
+    learned_until: int = 0
+    """microseconds since 1970: events before then were learned from; 0: not known"""
     earlier: CollaborativeFilter | None = field(default=None, repr=False)
     curves: dict[str, list[float]] = field(default_factory=dict)
     """validation loss by epoch of the two phases; the first value is the start"""
@@ -112,7 +116,8 @@ class CollaborativeFilter:
                 itself have been trained on nothing after `validation_start`, or have a `before_validation` of which
                 that is true. None: no second phase.
             item_vectors: [num_items, text dim], text that lets an item without events have factors.
-            previous: the last version, whose factors are the start for the items that it knew.
+            previous: the last version, from whose factors the last phase starts for the items that it knew; the first
+                one does so too unless that version has learned from the window.
             parts: what to learn from and what to choose on, of the same users, where they are not the events before
                 and after `validation_start`. Without a `validation_start` each user is then asked at the newest event
                 of the first part (leave one out).
@@ -125,20 +130,19 @@ class CollaborativeFilter:
         interest_dim = 1 if early is None else early(past.take(np.arange(min(1, past.num_users)))).shape[1]
         self.catalogue, self.event_types = catalogue, histories.event_types
 
-        def started(known: Histories, moment: datetime) -> FactorModel:
+        def started(known: Histories, moment: datetime, last: CollaborativeFilter | None) -> FactorModel:
             torch.manual_seed(self.config.seed)
             text_dim = 0 if text is None else text.shape[1]
             model = FactorModel(
                 catalogue.num_items, self.config.factors, interest_dim, len(histories.event_types), text_dim
             )
-            item, history = self._start(known, catalogue, moment, previous)
-            with torch.no_grad():
-                model.item_factors.copy_(torch.from_numpy(item))
-                model.history_factors.copy_(torch.from_numpy(history))
+            begin(model, known, catalogue, moment, self.config.start_size, self.config.seed, last)
             return model
 
         with torch.random.fork_rng(devices=[]):
-            model = started(past, start)
+            # A version that has learned from the window would be judged by what it has seen.
+            unbiased = previous is not None and 0 < previous.learned_until <= microseconds_of(start)
+            model = started(past, start, previous if unbiased else None)
             training = FactorTraining(self.config, model, text, past, current, validation_start if parts else start)
             self.curves = {"history": training.learn_history()}
             self.interest_scale, self.interest_strength, self.interest_items = 0.0, (0.0, 0.0), None
@@ -150,16 +154,19 @@ class CollaborativeFilter:
                 self.interest_scale = training.choose_interest_scale()
             best = int(np.argmin(self.curves["history"]))
             self._take(model, text)
+            self.learned_until = microseconds_of(start)
             self.observe(histories, as_of)
             self.earlier = None
             if self.config.learn_the_window and current.num_events and (in_space or early is None):
                 self.earlier = copy.copy(self)
-                again = started(histories, as_of)
+                again = started(histories, as_of, previous)
                 with torch.no_grad():
                     again.interest_mean.copy_(model.interest_mean)
                 nobody = current.take([])
-                FactorTraining(self.config, again, text, histories, nobody, as_of).learn_history(best)
+                since = previous.learned_until if previous is not None and self.config.new_days_only else None
+                FactorTraining(self.config, again, text, histories, nobody, as_of, since).learn_history(best)
                 self._take(again, text)
+                self.learned_until = microseconds_of(as_of)
         if in_space:
             self.interest_items = encode.item_vectors()
             if self.earlier is not None:
@@ -226,13 +233,14 @@ class CollaborativeFilter:
             weights["interest_items"] = np.ascontiguousarray(self.interest_items)
         save_file(weights, folder / WEIGHTS)
         facts = {
-            "format": 2,
+            "format": 3,
             "config": asdict(self.config),
             "space_id": self.space_id,
             "interest_version": self.interest_version,
             "interest_scale": self.interest_scale,
             "interest_strength": list(self.interest_strength),
             "event_types": list(self.event_types),
+            "learned_until": self.learned_until,
             "curves": self.curves,
             "catalogue": {
                 "item_ids": self.catalogue.item_ids[FIRST_ITEM:],
@@ -254,6 +262,7 @@ class CollaborativeFilter:
             interest_version=facts["interest_version"],
             interest_scale=facts["interest_scale"],
             interest_strength=tuple(facts["interest_strength"]),
+            learned_until=facts.get("learned_until", 0),
             curves=facts["curves"],
         )
         found.catalogue = Catalogue.of(list(zip(items["item_ids"], items["titles"], items["categories"], strict=True)))
@@ -265,31 +274,3 @@ class CollaborativeFilter:
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         found.model = model.eval()
         return found
-
-    def _start(
-        self, past: Histories, catalogue: Catalogue, as_of: datetime, previous: CollaborativeFilter | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Item and history factors [num_items, factors] to begin with.
-
-        ALS gives both: the history factors are the fold-in of a single item, (YᵀY + λI)⁻¹ y, scaled to the items'
-        own size. Items that `previous` knew take its factors; ALS is rotated into its space for the others.
-        """
-        als = ImplicitALS(factors=self.config.factors, seed=self.config.seed).fit(past, catalogue, as_of)
-        item = np.nan_to_num(np.asarray(als.model.item_factors, dtype=np.float64))
-        item[:FIRST_ITEM] = 0.0
-        gram = item.T @ item + np.eye(item.shape[1]) * max(np.trace(item.T @ item) / item.shape[1], 1e-6) * 0.05
-        history = np.linalg.solve(gram, item.T).T
-        size = max(float(np.linalg.norm(item, axis=1).max(initial=0.0)), 1e-9)
-        item = item / size * self.config.start_size
-        history = history / max(float(np.linalg.norm(history, axis=1).max(initial=0.0)), 1e-9) * self.config.start_size
-        if previous is not None and previous.config.factors == self.config.factors:
-            known = previous.catalogue.index_of(catalogue.item_ids)
-            shared = np.flatnonzero(known >= FIRST_ITEM)
-            for table, name in ((item, "item_factors"), (history, "history_factors")):
-                before = getattr(previous.model, name).detach().numpy().astype(np.float64)[known[shared]]
-                rotation, *_ = np.linalg.lstsq(table[shared], before, rcond=None)
-                table[FIRST_ITEM:] = table[FIRST_ITEM:] @ rotation
-                table[shared] = before
-        return item.astype(np.float32), history.astype(np.float32)
-
-

@@ -45,11 +45,14 @@ class FactorTraining:
         past: Histories,
         current: Histories,
         validation_start: datetime | None,
+        since: int | None = None,
     ) -> None:
         """
         Args:
             validation_start: when the users of `current` are asked; None: each at the newest event in `past`.
+            since: microseconds since 1970, before which no example is cut; None: everything is learned from.
         """
+        self.since = since
         self.config, self.model, self.text, self.past = config, model, text, past
         self.rng = np.random.default_rng(config.seed)
         num_items = self.num_items = model.item_bias.shape[0]
@@ -130,6 +133,7 @@ class FactorTraining:
             config.max_targets,
             config.context_length,
             config.include_seen,
+            self.since,
         )
 
     def _learn(

@@ -69,12 +69,19 @@ def examples_at_random(
     max_targets: int,
     context_length: int,
     include_seen: bool,
+    since: int | None = None,
 ) -> Examples:
-    """`per_user` random cuts of every user with at least two events; equal moments are never torn apart."""
+    """`per_user` random cuts of every user with at least two events; equal moments are never torn apart.
+
+    Args:
+        since: microseconds since 1970; users are cut from there on only.
+    """
     starts = histories.offsets[:-1]
-    lengths = histories.lengths
-    users = np.repeat(np.flatnonzero(lengths >= 2), per_user)
-    cuts = starts[users] + 1 + (rng.random(len(users)) * (lengths[users] - 1)).astype(np.int64)
+    too_early = histories.owners[histories.times < since] if since is not None else histories.owners[:0]
+    firsts = np.maximum(np.bincount(too_early, minlength=histories.num_users), 1)
+    choices = histories.lengths - firsts
+    users = np.repeat(np.flatnonzero(choices > 0), per_user)
+    cuts = (starts + firsts)[users] + (rng.random(len(users)) * choices[users]).astype(np.int64)
     moments = histories.times[cuts]
     # Events of the very moment of the cut belong to what comes next: move the cut to the first of them.
     first = _first_of_moment(histories)[cuts]

@@ -18,7 +18,7 @@ from pipeline.models.factor_training import FactorTraining
 from pipeline.models.hybrid import Hybrid
 from pipeline.models.interest_vectors import InterestTable, WithInterest
 from pipeline.models.recommender import top_k
-from pipeline.models.user_examples import examples_between, trend_at
+from pipeline.models.user_examples import examples_at_random, examples_between, trend_at
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 VALIDATION = START - timedelta(days=10)
@@ -202,17 +202,39 @@ def test_no_user_is_in_the_files(tuned, tmp_path):
         assert b"u07" not in path.read_bytes()
 
 
-def test_a_warm_start_begins_better_than_a_cold_one_and_takes_new_items(tuned, village):
+def test_a_warm_start_begins_better_than_a_cold_one_and_takes_new_items(village):
     histories, catalogue = village
+    last = CollaborativeFilter(replace(SMALL, include_seen=True, learn_the_window=False))
+    last.fit(histories, catalogue, START, validation_start=VALIDATION)
     wider = Catalogue.of(
         [*zip(catalogue.item_ids[2:], catalogue.titles[2:], catalogue.categories[2:], strict=True), ("a0", "new", [])]
     )
     moved = replace(histories, items=wider.index_of(catalogue.item_ids)[histories.items])
     config = replace(SMALL, include_seen=True, max_epochs=2)
     cold = CollaborativeFilter(config).fit(moved, wider, START, validation_start=VALIDATION)
-    warm = CollaborativeFilter(config).fit(moved, wider, START, validation_start=VALIDATION, previous=tuned)
+    warm = CollaborativeFilter(config).fit(moved, wider, START, validation_start=VALIDATION, previous=last)
     assert warm.curves["history"][0] < cold.curves["history"][0]
     assert np.isfinite(warm.scores(moved, START)[:, FIRST_ITEM:]).all()
+
+
+def test_a_version_that_has_learned_from_the_window_is_no_start_for_what_is_chosen_on_it(village):
+    histories, catalogue = village
+    config = replace(SMALL, include_seen=True, max_epochs=2)
+    cold = CollaborativeFilter(config).fit(histories, catalogue, START, validation_start=VALIDATION)
+    assert cold.learned_until == microseconds_of(START)
+    warm = CollaborativeFilter(config)
+    warm.fit(histories, catalogue, START, validation_start=VALIDATION, previous=cold)
+    assert warm.curves == cold.curves
+    assert not np.array_equal(warm.scores(histories, START), cold.scores(histories, START))
+
+
+def test_of_new_days_alone_the_cuts_lie_in_them(village):
+    histories, _ = village
+    since = microseconds_of(VALIDATION)
+    examples = examples_at_random(histories, np.random.default_rng(1), 3, 30.0, 30, 200, True, since)
+    came = np.flatnonzero(histories.between(VALIDATION, START + timedelta(days=99)).lengths)
+    assert (examples.moments >= since).all() and examples.context.times.min() < since
+    assert set(examples.context.user_ids) == set(histories.user_ids[came])
 
 
 def test_an_item_that_the_last_version_knew_starts_from_exactly_its_factors(tuned, village):
@@ -258,6 +280,7 @@ CHANGES = {
     "cuts_per_user": 1, "interest_examples": 20, "interest_dropout": 0.9, "history_dropout": 0.9, "batch_size": 16,
     "learning_rate": 0.1, "weight_decay": 5.0, "max_epochs": 1, "patience": 1, "max_seconds": 1e-9,
     "full_softmax_items": 5, "negatives": 10, "validation_days": 20.0, "seed": 8, "learn_the_window": False,
+    "new_days_only": True,
 }  # fmt: skip
 
 
@@ -267,12 +290,16 @@ def outcome_of(village):
     histories, catalogue = village
     known: dict[tuple, tuple] = {}
 
-    def train(config: CollaborativeFilterConfig, encode=knows_the_circle) -> tuple:
-        if (config, encode) not in known:
-            model = CollaborativeFilter(config).fit(histories, catalogue, START, encode=encode)
+    def train(config: CollaborativeFilterConfig, encode=knows_the_circle, last: timedelta | None = None) -> tuple:
+        if (config, encode, last) not in known:
+            model, previous = CollaborativeFilter(config), None
+            if last is not None:
+                cutoff = START - last
+                previous = CollaborativeFilter(config).fit(histories.before(cutoff), catalogue, cutoff)
+            model.fit(histories, catalogue, START, encode=encode, previous=previous)
             scores = model.scores(histories, START, encode and encode(histories))
-            known[config, encode] = (model.curves, scores.tobytes())
-        return known[config, encode]
+            known[config, encode, last] = (model.curves, scores.tobytes())
+        return known[config, encode, last]
 
     return train
 
@@ -284,8 +311,10 @@ def test_every_field_of_the_configuration_changes_the_model(name, outcome_of):
         base = replace(base, full_softmax_items=5)
     if name == "patience":
         base = replace(base, learning_rate=0.2, max_epochs=8)
-    encode = None if name == "learn_the_window" else knows_the_circle  # a gate is learned with the factors that it has
-    assert outcome_of(base, encode) != outcome_of(replace(base, **{name: CHANGES[name]}), encode)
+    # A gate is learned with the factors that it has.
+    encode = None if name in ("learn_the_window", "new_days_only") else knows_the_circle
+    last = timedelta(days=7) if name == "new_days_only" else None
+    assert outcome_of(base, encode, last) != outcome_of(replace(base, **{name: CHANGES[name]}), encode, last)
 
 
 def test_a_log_that_is_younger_than_the_validation_window_still_gives_a_model(village):
