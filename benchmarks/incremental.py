@@ -1,0 +1,96 @@
+"""
+A week's (or month's) training of the collaborative filter: anew, from the last version, and on the new days alone.
+
+    python benchmarks/incremental.py --events online_retail.parquet --preset online-retail
+
+The log is cut in time: a version is trained at the first cutoff, the next ones at the second, and all are asked for what
+users do after it. `kept` is the first version, which is only told what is popular. Means over seeds with the 95% interval
+of the paired bootstrap of their change to training anew. No text and no long-term interest: both are the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.benchmark.log import read_log
+from pipeline.evaluation.compare import compare
+from pipeline.evaluation.comparison import Comparison
+from pipeline.events.mapping import load_mapping
+from pipeline.features.histories import EPOCH, Catalogue, Histories
+from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig
+from pipeline.partitions import utc_now
+from pipeline.settings import Settings
+
+METRICS = ("ndcg@10", "recall@10", "recall@50")
+DRAWS = 1_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=Path, required=True)
+    parser.add_argument("--items", type=Path)
+    parser.add_argument("--preset", required=True, help="or a mapping file")
+    parser.add_argument("--days", type=int, default=28, help="between the two cutoffs")
+    parser.add_argument("--test-days", type=int, default=28)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    mapping, earliest = load_mapping(given.preset), Settings().logs.earliest_event
+    log = read_log(given.events, given.items, mapping, earliest, utc_now())
+    end = EPOCH + timedelta(microseconds=int(log.events["event_time"].dt.epoch("us").max()) + 1)
+    second = end - timedelta(days=given.test_days)
+    first = second - timedelta(days=given.days)
+    catalogue = Catalogue.from_frames(log.items, log.events)
+    types = tuple(sorted(log.events["event_type"].unique()))
+    histories = Histories.from_events(log.events, catalogue, types)
+    runs = [one_seed(histories, catalogue, first, second, end, seed) for seed in range(7, 7 + given.seeds)]
+    print(f"cutoffs {first:%Y-%m-%d} and {second:%Y-%m-%d}, {runs[0][0].facts['users']:,} users, {given.seeds} seeds\n")
+    print(f"| filter | {' | '.join(f'{metric} | change' for metric in METRICS)} | CPU s |")
+    print("|---" * (2 * len(METRICS) + 2) + "|")
+    for name in runs[0][0].models:
+        cells = [cell for metric in METRICS for cell in measured([found for found, _ in runs], name, metric)]
+        seconds = np.mean([cost.get(name, 0.0) for _, cost in runs])
+        print(f"| {name} | {' | '.join(cells)} | {seconds:.1f} |")
+
+
+def one_seed(histories, catalogue, first, second, end, seed) -> tuple[Comparison, dict[str, float]]:
+    """The filters on the same questions, and the CPU seconds of each."""
+    config = CollaborativeFilterConfig(seed=seed)
+    known, cost = histories.before(second), {}
+
+    def trained(name: str, config: CollaborativeFilterConfig, previous: CollaborativeFilter | None):
+        began = time.process_time()
+        made = CollaborativeFilter(config).fit(known, catalogue, second, previous=previous)
+        cost[name] = time.process_time() - began
+        return made
+
+    last = CollaborativeFilter(config).fit(histories.before(first), catalogue, first)
+    filters = {
+        "trained anew": trained("trained anew", config, None),
+        "from the last version": trained("from the last version", config, last),
+        "on new days alone": trained("on new days alone", replace(config, new_days_only=True), last),
+        "kept": last.observe(known, second),
+    }
+    return compare(filters, known, histories.between(second, end), catalogue, second, samples=1), cost
+
+
+def measured(found: list[Comparison], name: str, metric: str) -> tuple[str, str]:
+    """The mean, and the change to the first filter with its interval: users and seeds are drawn."""
+    own, base = (np.stack([one.of(model, metric) for one in found]) for model in (name, found[0].models[0]))
+    rng, changes = np.random.default_rng(7), []
+    for _ in range(DRAWS):
+        seeds, users = rng.integers(len(own), size=len(own)), rng.integers(own.shape[1], size=own.shape[1])
+        drawn = np.ix_(seeds, users)
+        changes.append(np.nanmean(own[drawn]) / np.nanmean(base[drawn]) - 1.0)
+    low, high = np.percentile(changes, [2.5, 97.5])
+    change = "" if name == found[0].models[0] else f"{np.nanmean(own) / np.nanmean(base) - 1:+.0%} [{low:+.0%}, {high:+.0%}]"
+    return f"{np.nanmean(own):.4f}", change
+
+
+if __name__ == "__main__":
+    main()
