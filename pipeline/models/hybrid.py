@@ -142,9 +142,12 @@ class Hybrid:
 
     @classmethod
     def load(cls, folder: Path, parts: Mapping[str, Recommender]) -> Hybrid:
-        """Join fitted parts with the weights that `save` wrote. Raises ValueError when the parts are others."""
+        """Join fitted parts with the weights that `save` wrote; a part that there was not yet has none.
+
+        Raises ValueError when a weight is for a part that is not given.
+        """
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        loaded = cls(parts, facts["weights"], facts["fresh"])
+        loaded = cls(parts, dict.fromkeys(parts, 0.0) | facts["weights"], facts["fresh"])
         if found := facts.get("calibration"):
             loaded.calibration = PlattScale(**found)
         return loaded

@@ -366,6 +366,8 @@ def test_the_hybrid_trusts_the_part_that_was_right_and_survives_its_file(tuned, 
     np.testing.assert_array_equal(loaded.scores(train, START), hybrid.scores(train, START))
     with pytest.raises(ValueError, match="Weights are for"):
         Hybrid.load(tmp_path, {"filter": parts["filter"]})
+    younger = Hybrid.load(tmp_path, parts | {"a later idea": Noise()})      # a release of before there was that part
+    np.testing.assert_allclose(younger.scores(train, START), hybrid.scores(train, START))
     lists, _ = top_k(hybrid.scores(train, VALIDATION), 5)
     assert (lists >= FIRST_ITEM).all()
 

@@ -45,7 +45,8 @@ def test_the_evaluation_holds_the_hybrid_the_parts_the_baselines_and_the_placebo
     assert {MODEL, HYBRID, "interest_evolution", "content", "popularity", "ease", "implicit_als"} <= names
     assert {row["model"] for row in evaluation["placebo"]["table"]} >= {"own", "another", "zeros", "90_days_ago"}
     assert {row["model"] for row in evaluation["hybrid_placebo"]["table"]} == {"own", "another", "zeros", "90_days_ago"}
-    assert set(evaluation["weights"]) == {MODEL, "interest_evolution", "content", "popularity_30d", "item_knn"}
+    parts = {MODEL, "interest_evolution", "content", "popularity_30d", "item_knn", "newest_item_knn"}
+    assert set(evaluation["weights"]) == parts
     reasons = evaluation["decision"]["reasons"]
     assert any(reason.startswith(f"{HYBRID}: ") for reason in reasons)
     assert any(reason.startswith(f"{MODEL}: ") for reason in reasons)
