@@ -109,8 +109,7 @@ class Contenders:
         split, interest = self.split, self.get("interest_evolution")
         tuned = CollaborativeFilter(
             CollaborativeFilterConfig(
-                seed=self.seed, include_seen=self.include_seen, max_seconds=self._seconds(),
-                learn_the_window=split.kind == TIME,
+                seed=self.seed, include_seen=self.include_seen, learn_the_window=split.kind == TIME
             ),
             space_id=interest.config.space_id,
         )
@@ -145,9 +144,6 @@ class Contenders:
         release.neighbours.fit(split.fitted, split.catalogue, split.test_start)
         self.facts["hybrid"] = {"weights": release.hybrid.weights, "fresh": release.hybrid.fresh}
         return release
-
-    def _seconds(self) -> float:
-        return CollaborativeFilterConfig().max_seconds
 
     # ---- baselines
 

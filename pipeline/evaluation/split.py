@@ -4,9 +4,10 @@ The split by time, and what is asked of a model in the test window.
     | train ................ | validation ......... | test .............. |
     first event        validation_start          test_start           as_of
 
-Weights are learned before `validation_start`, checkpoints and mixtures are chosen on the validation window, and the
-model that results is measured on the test window and served as it is: there is no second fit on everything. At test
-time a model may read a user's events up to `test_start`, and none after it.
+Weights are learned before `validation_start`; epochs, strengths and mixtures are chosen on the validation window, and
+when they are, the models learn from that window too, for as long as was found to be best. What results is measured on
+the test window and served as it is: nothing is learned from the test window. At test time a model may read a user's
+events up to `test_start`, and none after it.
 
 Two questions, both asked of the whole catalogue that was known at `test_start`:
 

@@ -1,5 +1,7 @@
 """
-The network inside the collaborative filter: item factors, a user folded in from the history, interest through a gate.
+The network inside the collaborative filter: item factors, and a user folded in from the history.
+
+Where the interest's encoder has no vectors of items (`interest_strength` wants those), interest joins through a gate.
 
     user    = common                                                    what everybody has in common
             + sum over scales s of d_s * pool_s(history factors)        what the user did, old and new
