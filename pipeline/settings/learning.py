@@ -17,7 +17,7 @@ class Training(Group):
     seed: int = Field(default=7, ge=0, description="The seed of everything random.")
     max_epochs: int = Field(default=10, ge=1, description="The most epochs of the interest model.")
     patience: int = Field(default=4, ge=1, description="Epochs without a better validation score before it stops.")
-    max_seconds: float = Field(default=300.0, gt=0, description="Seconds after which no new epoch is begun.")
+    max_seconds: float = Field(default=300.0, gt=0, description="Seconds after which a model begins no new epoch.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="What the encoder of the interest model computes in; its weights stay float32."
     )
@@ -29,6 +29,11 @@ class Training(Group):
     )
     processes: int = Field(
         default=1, ge=1, le=64, description="Processes that share every batch, one for each GPU where there are any."
+    )
+    filter_start: Literal["anew", "last version", "new days"] = Field(
+        default="anew",
+        description="Where the collaborative filter begins: anew; at the promoted version; at that, and then it learns "
+        "from the days after it alone. Anew is the best (docs/benchmarks.md).",
     )
     model: dict[str, object] = Field(
         default={}, description="Fields of the interest model's configuration to change in the next training."

@@ -7,7 +7,7 @@ get, must stand up to the champion's.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from time import perf_counter
 
@@ -107,16 +107,14 @@ def _train(data: TrainingData, run: ModelRun, bound: Version) -> None:
     chosen, interest = settings.training, load_interest(run.registry, bound)
     vectors = data.text_vectors(catalogue)[0]
     include_seen = settings.recommending.include_seen
-    defaults = CollaborativeFilterConfig()
-    config = replace(
-        defaults,
+    config = CollaborativeFilterConfig(
         seed=chosen.seed,
         include_seen=include_seen,
         horizon_days=float(settings.evaluation.test_days),
-        max_epochs=min(defaults.max_epochs, chosen.max_epochs),
-        max_seconds=min(defaults.max_seconds, chosen.max_seconds),
+        max_seconds=chosen.max_seconds,
+        new_days_only=chosen.filter_start == "new days",
     )
-    champion = run.champion()
+    champion = run.champion() if chosen.filter_start != "anew" else None
     previous = CollaborativeFilter.load(run.registry.fetch(champion)) if champion else None
     tuned = CollaborativeFilter(config, space_id=bound.space_id, interest_version=str(bound.number))
     began = perf_counter()

@@ -75,12 +75,18 @@ def test_without_a_promoted_interest_model_it_says_what_to_do(planted, cutoff, k
         train_collaborative_filter(cutoff, planted, known_at)
 
 
-def test_the_next_week_starts_from_the_champion_and_is_compared_with_it(trained, cutoff, known_at):
-    week = cutoff + timedelta(weeks=1)
+@pytest.mark.parametrize(("start", "weeks", "begins_at"), [("anew", 2, None), ("new days", 1, 1)])
+def test_the_next_week_starts_where_it_is_told_and_is_compared_with_the_champion(
+    trained, cutoff, known_at, start, weeks, begins_at
+):
+    week = cutoff + timedelta(weeks=weeks)
+    trained = trained.model_copy(
+        update={"training": trained.training.model_copy(update={"filter_start": start})}
+    )
     train_collaborative_filter(week, trained, known_at)
     run = RunFolder.of(trained, f"{MODEL}@{Day.of(week)}")
     evaluation = json.loads(run.evaluation.read_text())
-    assert run.training_facts()["warm_start"] == 1
+    assert run.training_facts()["warm_start"] == begins_at
     assert evaluation["champion_version"] == 1
     assert {"champion", "champion_hybrid"} <= {row["model"] for row in evaluation["comparison"]["table"]}
     assert gate_collaborative_filter(week, trained, known_at).champion == 1
