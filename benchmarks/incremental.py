@@ -3,9 +3,10 @@ A week's (or month's) training of the collaborative filter: anew, from the last 
 
     python benchmarks/incremental.py --events online_retail.parquet --preset online-retail
 
-The log is cut in time: a version is trained at the first cutoff, the next ones at the second, and all are asked for what
-users do after it. `kept` is the first version, which is only told what is popular. Means over seeds with the 95% interval
-of the paired bootstrap of their change to training anew. No text and no long-term interest: both are the same for all.
+The log is cut in time: a version is trained at the first cutoff, the next ones at the second, and all are asked for
+what users do after it. `kept` is the first version, which is only told what is popular. Means over seeds, and the 95%
+interval of the paired bootstrap of their change to training anew. No text and no long-term interest: both are the same
+for all.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ def measured(found: list[Comparison], name: str, metric: str) -> tuple[str, str]
         drawn = np.ix_(seeds, users)
         changes.append(np.nanmean(own[drawn]) / np.nanmean(base[drawn]) - 1.0)
     low, high = np.percentile(changes, [2.5, 97.5])
-    change = "" if name == found[0].models[0] else f"{np.nanmean(own) / np.nanmean(base) - 1:+.0%} [{low:+.0%}, {high:+.0%}]"
-    return f"{np.nanmean(own):.4f}", change
+    mean, change = np.nanmean(own), np.nanmean(own) / np.nanmean(base) - 1.0
+    return f"{mean:.4f}", "" if name == found[0].models[0] else f"{change:+.0%} [{low:+.0%}, {high:+.0%}]"
 
 
 if __name__ == "__main__":
