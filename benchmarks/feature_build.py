@@ -69,6 +69,7 @@ def main() -> None:
 
 
 def ours(folder: Path, budget_mb: float = 2_000) -> None:
+    """A bucket is ordered while the rows of the one before are made and those of the one before that are written."""
     from pipeline.contracts import INTEREST_WINDOWS, SEQUENCE_FEATURES
     from pipeline.features.buckets import buckets_within, in_buckets, one_ahead
     from pipeline.features.interest_windows import extend_windows
@@ -77,12 +78,17 @@ def ours(folder: Path, budget_mb: float = 2_000) -> None:
 
     items = pl.read_parquet(folder / "items.parquet")
     events = pl.scan_parquet(folder / "events.parquet").select("user_id", *ARRAYS.values(), "event_id")
+
+    def rows_of(ordered: pl.DataFrame) -> pl.DataFrame:
+        sequences = extend_sequences(SEQUENCE_FEATURES.empty(), ordered, LENGTH, newest_only=True)
+        windows = extend_windows(INTEREST_WINDOWS.empty(), ordered, items, WEIGHTS, newest_only=True)
+        return sequences.join(windows.drop("num_events"), on=["user_id", "event_timestamp"])
+
     num = buckets_within(budget_mb, events, LENGTH, newest_only=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch, files_in(folder / "ours.parquet") as write:
-        for ordered in one_ahead(in_order(bucket) for bucket in in_buckets(events, num, Path(scratch))):
-            sequences = extend_sequences(SEQUENCE_FEATURES.empty(), ordered, LENGTH, newest_only=True)
-            windows = extend_windows(INTEREST_WINDOWS.empty(), ordered, items, WEIGHTS, newest_only=True)
-            write(sequences.join(windows.drop("num_events"), on=["user_id", "event_timestamp"]))
+        ordered = one_ahead(in_order(bucket) for bucket in in_buckets(events, num, Path(scratch)))
+        for rows in one_ahead(rows_of(bucket) for bucket in ordered):
+            write(rows)
 
 
 @contextmanager
