@@ -1,8 +1,10 @@
 """A small interest model with random weights, and histories of every length to ask it about."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pipeline.features.histories import FIRST_ITEM, Catalogue, Histories
@@ -11,6 +13,7 @@ from pipeline.models.interest_evolution import InterestEvolutionModel
 from pipeline.models.modalities import modality_vectors
 
 HOUR = 3_600_000_000
+TURN = datetime(2026, 3, 1, tzinfo=UTC)
 LENGTHS = (0, 1, 2, 3, 7, 8, 9, 12, 30, 5)
 
 
@@ -109,3 +112,20 @@ def interest_world() -> InterestWorld:
         event_types=("view", "cart"),
     )
     return InterestWorld(catalogue, histories, text)
+
+
+@pytest.fixture(scope="session")
+def village():
+    """80 users watch the same twenty items at random, then six of a circle of ten that nothing but the interest
+    tells: the first 60 turn to it before the validation window, the last 20 in it."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for user in range(80):
+        turn = TURN - timedelta(days=28 if user < 60 else 9)
+        for place in range(16):
+            item = int(rng.integers(20)) if place < 10 else 20 + 10 * (user % 4) + int(rng.integers(10))
+            rows.append((f"{user}-{place}", f"u{user:02d}", f"i{item:02d}", "view", turn + timedelta(days=place - 10)))
+    columns = ["event_id", "user_id", "item_id", "event_type", "event_time"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row").cast({"event_time": pl.Datetime("us", "UTC")})
+    catalogue = Catalogue.of([(f"i{item:02d}", f"item {item}", []) for item in range(60)])
+    return Histories.from_events(frame, catalogue, ("view",)), catalogue
