@@ -60,8 +60,7 @@ class LeanResponse(OnlineResponse):
 
     def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
         """As Feast's, the same types included; lists of numbers become no Python objects on the way."""
-        plain = {*PLAIN, *NUMBERS, ValueType.STRING_LIST}
-        if include_event_timestamps or any(column.value_type not in plain for column in self.columns):
+        if include_event_timestamps or any(_is_strange_to_arrow(column.value_type) for column in self.columns):
             return super().to_arrow(include_event_timestamps)
         columns = {self.join_key: pa.array(self.ids)}
         return pa.table(columns | {column.name: _in_arrow(column.values, column.value_type) for column in self.columns})
@@ -108,6 +107,11 @@ def _decoded(values: Sequence[bytes | None], value_type: ValueType) -> list[Any]
     if value_type in NUMBERS:
         return numbers_of(values, value_type)
     return [feast_value_type_to_python_type(Value.FromString(value or b""), value_type) for value in values]
+
+
+def _is_strange_to_arrow(value_type: ValueType) -> bool:
+    """Whether Feast translates such values once more for Arrow: names of things, and sets."""
+    return "UUID" in value_type.name or value_type.name.endswith("_SET")
 
 
 def _in_arrow(values: Sequence[bytes | None], value_type: ValueType) -> pa.Array:

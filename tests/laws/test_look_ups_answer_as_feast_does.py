@@ -77,7 +77,7 @@ def test_the_short_way_and_feasts_own_way_give_one_answer(online, seed):
         assert lean.proto == asyncio.run(store.provider.online_store.get_online_features_async(*asked)).proto
         assert lean.to_dict() == feasts.to_dict()
         assert lean.to_dict(include_event_timestamps=True) == feasts.to_dict(include_event_timestamps=True)
-        assert lean.to_arrow().equals(feasts.to_arrow())
+        assert lean.to_arrow().equals(feasts.to_arrow()) and lean.to_arrow().schema.equals(feasts.to_arrow().schema)
         assert lean.to_arrow(include_event_timestamps=True).equals(feasts.to_arrow(include_event_timestamps=True))
 
 
