@@ -8,6 +8,7 @@ with a state some days old. They are made under a split by time, with the models
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pipeline.benchmark.contenders import Contenders
 from pipeline.benchmark.questions import TIME, BenchmarkSplit
 from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.markdown import change_table
-from pipeline.evaluation.placebo import hybrid_placebo, staleness_table
+from pipeline.evaluation.placebo import EARLIER_DAYS, hybrid_placebo, placebo_table, staleness_table
 from pipeline.models.translation import encoder_in
 
 SHOWN = ("ndcg@10", "recall@10", "recall@50")
@@ -24,12 +25,19 @@ SHOWN = ("ndcg@10", "recall@10", "recall@50")
 def claim_tables(
     contenders: Contenders, split: BenchmarkSplit, text: np.ndarray | None, include_seen: bool, samples: int
 ) -> dict[str, list[dict]]:
-    """`{"hybrid_placebo": rows, "staleness": rows}` of the models that took part; rows as in `Comparison.table`."""
+    """`{"filter_placebo": rows, "hybrid_placebo": rows, "staleness": rows}` of the models that took part; rows as in
+    `Comparison.table`."""
     if split.kind != TIME:
         return {}
     asked = (split.known, split.test, split.catalogue, split.test_start)
     options = {"include_seen": include_seen, "samples": samples, "item_vectors": text}
     found: dict[str, Comparison] = {}
+    if "collaborative_filter" in contenders.fitted:
+        encode = encoder_in(contenders.interest, split.catalogue)
+        earlier = encode(split.known.before(split.test_start - timedelta(days=EARLIER_DAYS)))
+        found["filter_placebo"] = placebo_table(
+            contenders.filter, *asked, encode(split.known), earlier={f"{EARLIER_DAYS}_days_ago": earlier}, **options
+        )
     if "hybrid" in contenders.fitted:
         hybrid = getattr(contenders.fitted["hybrid"], "hybrid", contenders.fitted["hybrid"])
         encode = encoder_in(contenders.interest, split.catalogue)
@@ -42,7 +50,9 @@ def claim_tables(
 def claim_lines(found: Mapping[str, list[dict]]) -> list[str]:
     """The tables in Markdown."""
     titles = {
-        "hybrid_placebo": "The hybrid, told of another's interest, of none, and of 90 days ago; changes to none:",
+        name: f"The {model}, told of another's interest, of none, and of {EARLIER_DAYS} days ago; changes to none:"
+        for name, model in (("filter_placebo", "filter"), ("hybrid_placebo", "hybrid"))
+    } | {
         "staleness": "The interest model, asked with a state some days old; changes to today's:",
     }
     return [line for name, rows in found.items() for line in ("", titles[name], "", *change_table(rows, SHOWN))]

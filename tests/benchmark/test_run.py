@@ -55,10 +55,13 @@ def test_nothing_that_a_user_had_is_recommended_and_cold_items_are(outcome, shop
 
 def test_what_interest_is_worth_and_how_it_ages_are_tables(outcome):
     out, result = outcome
-    placebo, stale = result["claims"]["hybrid_placebo"], result["claims"]["staleness"]
-    assert [row["model"] for row in placebo] == ["own", "another", "zeros", "90_days_ago"]
+    filtered, placebo, stale = (result["claims"][name] for name in ("filter_placebo", "hybrid_placebo", "staleness"))
+    for rows in (filtered, placebo):
+        assert [row["model"] for row in rows] == ["own", "another", "zeros", "90_days_ago"]
     assert [row["model"] for row in stale] == [f"{age}_days_old" for age in (0, 7, 14, 21, 28)]
-    for asked, model in ((placebo[0], "hybrid"), (stale[0], "interest_evolution")):
+    without = "collaborative_filter_without_lti"
+    for asked, model in ((filtered[0], "collaborative_filter"), (filtered[2], without), (placebo[0], "hybrid"),
+                         (stale[0], "interest_evolution")):
         assert asked["recall@10"]["mean"] == pytest.approx(result["seeds"][model]["recall@10"][0], abs=1e-6)
     assert "| 14_days_old |" in (out / "benchmark.md").read_text(encoding="utf-8")
 
