@@ -20,8 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.benchmark.log import read_log
+from pipeline.benchmark.run import by_seed
+from pipeline.benchmark.scores import score_table
 from pipeline.evaluation.compare import compare
 from pipeline.evaluation.comparison import Comparison
+from pipeline.evaluation.markdown import change_table
 from pipeline.events.mapping import load_mapping
 from pipeline.features.histories import EPOCH, Catalogue, Histories
 from pipeline.models.collaborative_filter import CollaborativeFilter, CollaborativeFilterConfig
@@ -29,7 +32,6 @@ from pipeline.partitions import utc_now
 from pipeline.settings import Settings
 
 METRICS = ("ndcg@10", "recall@10", "recall@50")
-DRAWS = 1_000
 
 
 def main() -> None:
@@ -50,13 +52,12 @@ def main() -> None:
     types = tuple(sorted(log.events["event_type"].unique()))
     histories = Histories.from_events(log.events, catalogue, types)
     runs = [one_seed(histories, catalogue, first, second, end, seed) for seed in range(7, 7 + given.seeds)]
-    print(f"cutoffs {first:%Y-%m-%d} and {second:%Y-%m-%d}, {runs[0][0].facts['users']:,} users, {given.seeds} seeds\n")
-    print(f"| filter | {' | '.join(f'{metric} | change' for metric in METRICS)} | CPU s |")
-    print("|---" * (2 * len(METRICS) + 2) + "|")
-    for name in runs[0][0].models:
-        cells = [cell for metric in METRICS for cell in measured([found for found, _ in runs], name, metric)]
-        seconds = np.mean([cost.get(name, 0.0) for _, cost in runs])
-        print(f"| {name} | {' | '.join(cells)} | {seconds:.1f} |")
+    comparisons, costs = [found for found, _ in runs], [cost for _, cost in runs]
+    print(f"cutoffs {first:%Y-%m-%d} and {second:%Y-%m-%d}, {comparisons[0].facts['users']:,} users\n")
+    rows = score_table(by_seed(comparisons), METRICS, comparisons[0].models[0], samples=1_000, seed=7)
+    print(*change_table(rows, METRICS), sep="\n")
+    spent = (f"{name} {np.mean([cost[name] for cost in costs]):.1f}" for name in costs[0])
+    print(f"\nCPU seconds, means of {given.seeds} seeds: {', '.join(spent)}.")
 
 
 def one_seed(histories, catalogue, first, second, end, seed) -> tuple[Comparison, dict[str, float]]:
@@ -78,19 +79,6 @@ def one_seed(histories, catalogue, first, second, end, seed) -> tuple[Comparison
         "kept": last.observe(known, second),
     }
     return compare(filters, known, histories.between(second, end), catalogue, second, samples=1), cost
-
-
-def measured(found: list[Comparison], name: str, metric: str) -> tuple[str, str]:
-    """The mean, and the change to the first filter with its interval: users and seeds are drawn."""
-    own, base = (np.stack([one.of(model, metric) for one in found]) for model in (name, found[0].models[0]))
-    rng, changes = np.random.default_rng(7), []
-    for _ in range(DRAWS):
-        seeds, users = rng.integers(len(own), size=len(own)), rng.integers(own.shape[1], size=own.shape[1])
-        drawn = np.ix_(seeds, users)
-        changes.append(np.nanmean(own[drawn]) / np.nanmean(base[drawn]) - 1.0)
-    low, high = np.percentile(changes, [2.5, 97.5])
-    mean, change = np.nanmean(own), np.nanmean(own) / np.nanmean(base) - 1.0
-    return f"{mean:.4f}", "" if name == found[0].models[0] else f"{change:+.0%} [{low:+.0%}, {high:+.0%}]"
 
 
 if __name__ == "__main__":

@@ -27,20 +27,19 @@ def claim_tables(
 ) -> dict[str, list[dict]]:
     """`{"filter_placebo": rows, "hybrid_placebo": rows, "staleness": rows}` of the models that took part; rows as in
     `Comparison.table`."""
-    if split.kind != TIME:
+    if split.kind != TIME or contenders.interest is None:
         return {}
     asked = (split.known, split.test, split.catalogue, split.test_start)
     options = {"include_seen": include_seen, "samples": samples, "item_vectors": text}
+    encode = encoder_in(contenders.interest, split.catalogue)
     found: dict[str, Comparison] = {}
     if "collaborative_filter" in contenders.fitted:
-        encode = encoder_in(contenders.interest, split.catalogue)
         earlier = encode(split.known.before(split.test_start - timedelta(days=EARLIER_DAYS)))
         found["filter_placebo"] = placebo_table(
             contenders.filter, *asked, encode(split.known), earlier={f"{EARLIER_DAYS}_days_ago": earlier}, **options
         )
     if "hybrid" in contenders.fitted:
         hybrid = getattr(contenders.fitted["hybrid"], "hybrid", contenders.fitted["hybrid"])
-        encode = encoder_in(contenders.interest, split.catalogue)
         found["hybrid_placebo"] = hybrid_placebo(hybrid, contenders.filter, encode, *asked, **options)
     if "interest_evolution" in contenders.fitted:
         found["staleness"] = staleness_table(contenders.interest, *asked, **options)

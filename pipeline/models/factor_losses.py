@@ -28,16 +28,10 @@ class Batch:
     """float32 [events] 0/1 input dropout; None reads all"""
     interest_scale: float = 1.0
 
-    @property
-    def owners(self) -> Tensor:
-        """int64 [targets]: whose each target is."""
-        lengths = np.diff(self.examples.target_offsets)
-        return torch.from_numpy(np.repeat(np.arange(self.examples.num_examples), lengths))
-
 
 def full_loss(model: FactorModel, text: Tensor | None, batch: Batch, closed: Tensor, include_seen: bool) -> Tensor:
     """Scalar, over the whole catalogue but for the items `closed` [num_items] bool."""
-    examples, owners = batch.examples, batch.owners
+    examples, owners = batch.examples, torch.from_numpy(batch.examples.target_owners)
     item_table, history_table = model.tables(text)
     users = model.users(history_table, examples.context, batch.interest, batch.kept, batch.interest_scale)
     scores = users @ item_table.T + model.offsets_of(batch.trend)[batch.trend_rows]     # [examples, num_items]
@@ -56,7 +50,7 @@ def sampled_loss(
 
     Only the factors of items that occur are made, so the cost follows the batch and not the catalogue.
     """
-    examples, owners = batch.examples, batch.owners
+    examples, owners = batch.examples, torch.from_numpy(batch.examples.target_owners)
     special = np.arange(FIRST_ITEM)
     needed = np.unique(np.concatenate([special, examples.context.items, examples.targets, negatives]))
     read, goals, drawn = (np.searchsorted(needed, it) for it in (examples.context.items, examples.targets, negatives))

@@ -16,7 +16,7 @@ from pipeline.models.factor_losses import Batch, full_loss, sampled_loss
 from pipeline.models.factor_model import FactorModel
 from pipeline.models.interest_strength import Asked
 from pipeline.models.interest_vectors import Encode
-from pipeline.models.user_examples import Examples, Trend, examples_at_random, examples_between, trend_at
+from pipeline.models.user_examples import Examples, Trend, evenly, examples_at_random, examples_between, trend_at
 
 if TYPE_CHECKING:
     from pipeline.models.collaborative_filter import CollaborativeFilterConfig
@@ -57,10 +57,9 @@ class FactorTraining:
         self.rng = np.random.default_rng(config.seed)
         num_items = self.num_items = model.item_bias.shape[0]
         self.trend = Trend(past, num_items)
-        self.validation = _some_of(
-            examples_between(past.last(config.context_length), current, validation_start, config.include_seen),
-            max(MIN_VALIDATION, VALIDATED_CELLS // num_items),
-        )
+        asked = examples_between(past.last(config.context_length), current, validation_start, config.include_seen)
+        most = max(MIN_VALIDATION, VALIDATED_CELLS // num_items)
+        self.validation = asked.take(evenly(asked.num_examples, most))
         # [moments, 3, num_items] and [examples] into it
         trend = self.trend.values if validation_start is None else trend_at(past, num_items, validation_start)[None]
         rows = self.trend.rows(self.validation.moments) if validation_start is None else self.validation.moments * 0
@@ -83,7 +82,7 @@ class FactorTraining:
             sample = self.past.take(np.flatnonzero(self.past.lengths > 0)[:MOST_FOR_THE_MEAN])
             self.model.interest_mean.copy_(torch.from_numpy(encode(sample)).mean(dim=0))
             limit = max(MIN_VALIDATION, ASKED_CELLS // len(item_vectors))
-            some = _evenly(self.validation.num_examples, limit)
+            some = evenly(self.validation.num_examples, limit)
             chosen, rows = self.validation.take(some), self.validation_rows[torch.from_numpy(some)]
             vectors = torch.from_numpy(encode(chosen.context)) - self.model.interest_mean
             item_table, history_table = self.model.tables(self.text)
@@ -98,7 +97,7 @@ class FactorTraining:
             known,
             vectors @ torch.from_numpy(item_vectors).T,
             torch.from_numpy(np.log1p(chosen.context.lengths).astype(np.float32)),
-            torch.from_numpy(np.repeat(np.arange(chosen.num_examples), np.diff(chosen.target_offsets))),
+            torch.from_numpy(chosen.target_owners),
             torch.from_numpy(chosen.targets),
             torch.from_numpy(chosen.shares),
         )
@@ -222,15 +221,6 @@ class FactorTraining:
 
     def _silence(self, examples: int) -> Tensor:
         return torch.zeros(examples, self.model.interest.in_features)
-
-
-def _some_of(examples: Examples, most: int) -> Examples:
-    return examples.take(_evenly(examples.num_examples, most))
-
-
-def _evenly(num: int, most: int) -> np.ndarray:
-    """At most so many of the positions 0 to `num` - 1, evenly apart."""
-    return np.arange(num) if num <= most else np.linspace(0, num - 1, most).astype(np.int64)
 
 
 def _copy(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from pipeline.features.histories import EPOCH, FIRST_ITEM, Catalogue, Histories
 from pipeline.models.hybrid_fit import choose_shift, draw_candidates, fit_weights
 from pipeline.models.platt import PlattScale, calibrate_lists
 from pipeline.models.recommender import USERS_AT_ONCE, Recommender, mask_special_items
-from pipeline.models.user_examples import Examples, examples_between
+from pipeline.models.user_examples import Examples, evenly, examples_between
 
 FACTS = "hybrid.json"
 FITTED_USERS = 1_500
@@ -93,8 +93,7 @@ class Hybrid:
         examples = examples_between(known, future, moment, include_seen)
         if examples.num_examples < FEWEST_USERS:
             return self
-        if examples.num_examples > FITTED_USERS:
-            examples = examples.take(np.linspace(0, examples.num_examples - 1, FITTED_USERS).astype(np.int64))
+        examples = examples.take(evenly(examples.num_examples, FITTED_USERS))
         examples = examples.take(np.argsort(examples.moments, kind="stable"))
 
         def asked(some: Examples) -> tuple[Histories, datetime]:

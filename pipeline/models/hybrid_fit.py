@@ -142,8 +142,7 @@ def choose_shift(
         if not include_seen:
             scores[part.context.owners, part.context.items] = -np.inf
         plain, width = scores[:, fresh].copy(), scores.shape[1]
-        owners = np.repeat(np.arange(part.num_examples), np.diff(part.target_offsets))
-        wanted, counts = owners * width + part.targets, np.diff(part.target_offsets)
+        wanted, counts = part.target_owners * width + part.targets, np.diff(part.target_offsets)
         for row, shift in enumerate(SHIFTS):
             scores[:, fresh] = plain + np.float32(shift)
             lists, _ = top_k(scores, max(DEPTHS))

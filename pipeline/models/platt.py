@@ -77,7 +77,7 @@ def calibrate_lists(
         scores = score(part)
         lists, worth = top_k(scores, DEPTH, None if include_seen else part.context)
         owners, width = np.arange(part.num_examples), scores.shape[1]
-        wanted = np.repeat(owners, np.diff(part.target_offsets)) * width + part.targets
+        wanted = part.target_owners * width + part.targets
         shown = lists >= 0
         found.append((worth[shown], np.isin(owners[:, None] * width + lists, wanted)[shown]))
     return fit_platt(*(np.concatenate(column) for column in zip(*found, strict=True))) if found else None

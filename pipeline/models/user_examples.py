@@ -38,6 +38,11 @@ class Examples:
     def num_examples(self) -> int:
         return self.context.num_users
 
+    @property
+    def target_owners(self) -> np.ndarray:
+        """[targets] int64: whose each target is."""
+        return np.repeat(np.arange(self.num_examples), np.diff(self.target_offsets))
+
     def take(self, positions: np.ndarray) -> Examples:
         """Some of the examples, in the order given."""
         lengths = np.diff(self.target_offsets)[positions]
@@ -46,6 +51,11 @@ class Examples:
         return Examples(
             self.context.take(positions), offsets, self.targets[flat], self.shares[flat], self.moments[positions]
         )
+
+
+def evenly(num: int, most: int) -> np.ndarray:
+    """At most so many of the positions 0 to `num` - 1, evenly apart, int64."""
+    return np.arange(num) if num <= most else np.linspace(0, num - 1, most).astype(np.int64)
 
 
 def examples_between(context: Histories, future: Histories, moment: datetime | None, include_seen: bool) -> Examples:
